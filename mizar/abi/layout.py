@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Python side of bpf/include/abi.h: enums, limits, structs and tables.
+
+Why numpy: tables are read and written as columns, a million rows at a time; a
+structured dtype with the struct's own layout *is* the buffer that the kernel takes.
+
+What holds:
+ - One dtype per struct, fields in the order, size and byte order of the C struct.
+   Big-endian fields are ">u4"; reading one gives the number, so an address is
+   always an int such as 0x0a000001, whatever its order in memory.
+ - One TableSpec per map. The kind, sizes and default capacity here are those of the object.
+ - tests/abi compares all of it with the BTF of the compiled objects; nothing
+   here is trusted to have been kept in step by hand.
+
+What does not belong here: verdict texts (verdicts.py), hashes (hashes.py), printing (decode.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+ABI_VERSION: Final = 1
+
+# ---------------------------------------------------------------- limits
+
+MAX_REPLICAS: Final = 15
+MAX_DIVIDERS: Final = 16
+MAX_ONLINK: Final = 4
+MAX_SHARDS: Final = 4096
+MAX_GENEVE_OPTIONS: Final = 63
+ENVELOPE: Final = 64
+"""Fixed room that the inner MTU leaves for the envelope, bytes."""
+
+GENEVE_PORT: Final = 6081
+OPT_CLASS: Final = 0xFF4D
+ROUTER_MAC: Final = bytes((0x02, 0x4D, 0x5A, 0x00, 0x00, 0x01))
+GATEWAY4: Final = 0xA9FE0101
+"""169.254.1.1, the gateway address of every endpoint."""
+
+MAX_VNI: Final = (1 << 24) - 1
+
+# ---------------------------------------------------------------- enums and flags
+
+
+class OptType(enum.IntEnum):
+    """enum mz_opt_type: types of our Geneve options."""
+
+    RTS = 0x01
+    HERE = 0x02
+    FORGET = 0x03
+    ECHO = 0x04
+
+
+class Hop(enum.IntEnum):
+    """enum mz_hop: what the receiver of a packet with RTS may still do with it."""
+
+    DIVIDER = 1
+    BOUNCER = 2
+    ENDPOINT = 3
+
+
+class RouteKind(enum.IntEnum):
+    """enum mz_route_kind."""
+
+    DIVIDER = 1
+    NETWORK = 2
+    NONE = 3
+
+
+class GeneveFlags(enum.IntFlag):
+    CONTROL = 0x80
+    CRITICAL = 0x40
+
+
+class ConfigFlags(enum.IntFlag):
+    READY = 0x1
+
+
+class HostFlags(enum.IntFlag):
+    SELF = 0x1
+    DOWN = 0x2
+
+
+class VpcFlags(enum.IntFlag):
+    DIVIDER = 0x1
+    BOUNCER = 0x2
+    ENDPOINTS = 0x4
+
+
+class EndpointFlags(enum.IntFlag):
+    PEER = 0x1
+
+
+# ---------------------------------------------------------------- structs
+
+Rows: TypeAlias = npt.NDArray[Any]
+"""A one-dimensional array of keys or values of one table, of the table's dtype."""
+
+U32: Final = np.dtype("=u4")
+BE32: Final = np.dtype(">u4")
+
+_MAC: Final = ("u1", (6,))
+
+
+def _struct(*fields: tuple[Any, ...]) -> np.dtype[Any]:
+    """A packed dtype: the C structs have no padding that is not a field."""
+    return np.dtype(list(fields))
+
+
+GENEVE: Final = _struct(("ver_optlen", "u1"), ("flags", "u1"), ("protocol", ">u2"), ("vni_rsvd", ">u4"))
+GENEVE_OPT: Final = _struct(("opt_class", ">u2"), ("type", "u1"), ("length", "u1"))
+OPT_RTS: Final = _struct(("head", GENEVE_OPT), ("host", ">u4"), ("hop", "u1"), ("rsvd", "u1", (3,)))
+OPT_ADDR4: Final = _struct(("head", GENEVE_OPT), ("addr", ">u4"), ("rsvd", ">u4"))
+OPT_ECHO: Final = _struct(("head", GENEVE_OPT), ("nonce", ">u4"), ("reply", "u1"), ("rsvd", "u1", (3,)))
+
+CONFIG: Final = _struct(
+    ("underlay_addr", ">u4"),
+    ("underlay_ifindex", "=u4"),
+    ("soft_ms", "=u4"),
+    ("hard_ms", "=u4"),
+    ("underlay_mac", *_MAC),
+    ("flags", "=u2"),
+)
+HOST: Final = _struct(("nexthop", ">u4"), ("mac_until", "=u4"), ("mac", *_MAC), ("flags", "=u2"))
+VPC: Final = _struct(
+    ("flags", "=u4"), ("slot", "=u4"), ("n_dividers", "=u4"), ("dividers", ">u4", (MAX_DIVIDERS,))
+)
+ROUTE_KEY4: Final = _struct(("prefixlen", "=u4"), ("vni", ">u4"), ("addr", ">u4"))
+ROUTE: Final = _struct(("kind", "=u4"), ("network", "=u4"), ("shards", "=u4"))
+SHARD_KEY: Final = _struct(("network", "=u4"), ("shard", "=u4"))
+SHARD: Final = _struct(("n", "=u4"), ("hosts", ">u4", (MAX_REPLICAS,)))
+ADDR_KEY4: Final = _struct(("vni", "=u4"), ("addr", ">u4"))
+LOCATION: Final = _struct(("host", ">u4"), ("slot", "=u4"))
+ENDPOINT: Final = _struct(("ifindex", "=u4"), ("slot", "=u4"), ("mac", *_MAC), ("flags", "=u2"))
+PREFIX4: Final = _struct(("addr", ">u4"), ("mask", ">u4"))
+PORT: Final = _struct(
+    ("vni", "=u4"),
+    ("addr", ">u4"),
+    ("mac", *_MAC),
+    ("mtu", "=u2"),
+    ("network", "=u4"),
+    ("shards", "=u4"),
+    ("slot", "=u4"),
+    ("n_onlink", "=u4"),
+    ("onlink", PREFIX4, (MAX_ONLINK,)),
+)
+DIRECT: Final = _struct(("host", ">u4"), ("confirmed", "=u4"))
+STATS: Final = _struct(("tx_packets", "=u8"), ("tx_bytes", "=u8"), ("rx_packets", "=u8"), ("rx_bytes", "=u8"))
+COUNT: Final = _struct(("packets", "=u8"), ("bytes", "=u8"))
+
+STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
+    {
+        "mz_geneve": GENEVE,
+        "mz_geneve_opt": GENEVE_OPT,
+        "mz_opt_rts": OPT_RTS,
+        "mz_opt_addr4": OPT_ADDR4,
+        "mz_opt_echo": OPT_ECHO,
+        "mz_config": CONFIG,
+        "mz_host": HOST,
+        "mz_vpc": VPC,
+        "mz_route_key4": ROUTE_KEY4,
+        "mz_route": ROUTE,
+        "mz_shard_key": SHARD_KEY,
+        "mz_shard": SHARD,
+        "mz_addr_key4": ADDR_KEY4,
+        "mz_location": LOCATION,
+        "mz_endpoint": ENDPOINT,
+        "mz_prefix4": PREFIX4,
+        "mz_port": PORT,
+        "mz_direct": DIRECT,
+        "mz_stats": STATS,
+        "mz_count": COUNT,
+    }
+)
+"""Every struct of abi.h by its C name."""
+
+# ---------------------------------------------------------------- tables
+
+
+class MapType(enum.IntEnum):
+    """The map types of the kernel that we use (enum bpf_map_type of linux/bpf.h)."""
+
+    HASH = 1
+    ARRAY = 2
+    PERCPU_ARRAY = 6
+    LRU_HASH = 9
+    LPM_TRIE = 11
+
+    @property
+    def per_cpu(self) -> bool:
+        """A look-up gives one value per possible CPU."""
+        return self is MapType.PERCPU_ARRAY
+
+    @property
+    def is_array(self) -> bool:
+        """Every key below the capacity exists and none can be deleted."""
+        return self in (MapType.ARRAY, MapType.PERCPU_ARRAY)
+
+
+class Table(enum.StrEnum):
+    """Names of the maps, as in the objects and below the pin directory."""
+
+    CONFIG = "mz_config"
+    HOSTS = "mz_hosts"
+    VPCS = "mz_vpcs"
+    ROUTES4 = "mz_routes4"
+    SHARDS = "mz_shards"
+    LOCATIONS4 = "mz_locations4"
+    ENDPOINTS4 = "mz_endpoints4"
+    PORTS = "mz_ports"
+    DIRECT4 = "mz_direct4"
+    STATS = "mz_stats"
+    VERDICTS = "mz_verdicts"
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSpec:
+    """What one map is, apart from what is in it."""
+
+    name: Table
+    label: str
+    """The name users see (`mizar tables`, node API); IPv6 maps will share it."""
+    type: MapType
+    key: np.dtype[Any]
+    value: np.dtype[Any]
+    max_entries: int
+    """Default capacity; the agent may load with another one."""
+
+    def keys(self, n: int) -> Rows:
+        """`n` keys, all zero."""
+        return np.zeros(n, dtype=self.key)
+
+    def values(self, n: int) -> Rows:
+        """`n` values, all zero."""
+        return np.zeros(n, dtype=self.value)
+
+
+VERDICT_MAX: Final = 96
+
+_SPECS: Final = (
+    TableSpec(Table.CONFIG, "config", MapType.ARRAY, U32, CONFIG, 1),
+    TableSpec(Table.HOSTS, "hosts", MapType.HASH, BE32, HOST, 16 * 1024),
+    TableSpec(Table.VPCS, "vpcs", MapType.HASH, U32, VPC, 64 * 1024),
+    TableSpec(Table.ROUTES4, "routes", MapType.LPM_TRIE, ROUTE_KEY4, ROUTE, 256 * 1024),
+    TableSpec(Table.SHARDS, "shards", MapType.HASH, SHARD_KEY, SHARD, 1024 * 1024),
+    TableSpec(Table.LOCATIONS4, "locations", MapType.HASH, ADDR_KEY4, LOCATION, 1024 * 1024),
+    TableSpec(Table.ENDPOINTS4, "endpoints", MapType.HASH, ADDR_KEY4, ENDPOINT, 64 * 1024),
+    TableSpec(Table.PORTS, "ports", MapType.HASH, U32, PORT, 16 * 1024),
+    TableSpec(Table.DIRECT4, "direct", MapType.LRU_HASH, ADDR_KEY4, DIRECT, 64 * 1024),
+    TableSpec(Table.STATS, "stats", MapType.PERCPU_ARRAY, U32, STATS, 64 * 1024),
+    TableSpec(Table.VERDICTS, "verdicts", MapType.PERCPU_ARRAY, U32, COUNT, VERDICT_MAX),
+)
+
+TABLES: Final[Mapping[str, TableSpec]] = types.MappingProxyType({spec.name: spec for spec in _SPECS})
+"""Every map by its name. Table is a str, so TABLES["mz_hosts"] and TABLES[Table.HOSTS] are the same."""
+
+LABELS: Final[Mapping[str, TableSpec]] = types.MappingProxyType({spec.label: spec for spec in _SPECS})
+"""Every map by the name that users see."""
+
+ROUTE_PREFIX_BASE: Final = 32
+"""Bits of the VNI before the address in a route key: prefixlen = base + prefix length."""
