@@ -67,8 +67,11 @@ enum mz_opt_type {
 /*
  * What the receiver of a packet with an RTS option may still do with it. It only
  * grows on the way, so a packet visits at most one divider and one bouncer.
+ * PROBE is a direct packet that asks to be confirmed; if the endpoint has gone,
+ * it may still start over, because nobody has looked it up yet.
  */
 enum mz_hop {
+	MZ_HOP_PROBE = 0,	/* may deliver; stale: may be sent to a divider or bouncer */
 	MZ_HOP_DIVIDER = 1,	/* may divide, bounce, deliver */
 	MZ_HOP_BOUNCER = 2,	/* may bounce, deliver */
 	MZ_HOP_ENDPOINT = 3,	/* may deliver */

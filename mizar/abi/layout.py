@@ -61,6 +61,7 @@ class OptType(enum.IntEnum):
 class Hop(enum.IntEnum):
     """enum mz_hop: what the receiver of a packet with RTS may still do with it."""
 
+    PROBE = 0
     DIVIDER = 1
     BOUNCER = 2
     ENDPOINT = 3
