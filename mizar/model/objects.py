@@ -131,7 +131,7 @@ class Metadata(Part):
     uid: str | None = Field(None, description="set by the server: never used twice, unlike the name")
     resource_version: StrictInt | None = Field(
         None,
-        description="set by the server: store revision of the last change; when a client sends it, the change "
+        description="set by the server: revision of the last change; when a client sends it, the change "
         "is refused unless it is still the present one",
     )
     creation_timestamp: str | None = Field(None, description="set by the server, RFC 3339 UTC")
