@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of the tables as JSON-able dicts: what `mizar tables` and the node API show.
+
+    for row in decode.rows(layout.Table.DIRECT4, *plane.dump("mz_direct4"), now_ms=decode.now_ms(ns)):
+        print(json.dumps(row))
+
+What holds:
+ - Field names are stable: scripts read them. Addresses are dotted strings, MACs colon separated, flags
+   lists of lower-case names, enums lower-case names; what is unset is null.
+ - Rows come in the order of the columns given, without copying the columns into objects first.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+from mizar.abi import layout, verdicts
+
+Row: TypeAlias = dict[str, Any]
+
+_TIME_MASK: Final = 0xFFFFFFFF
+
+
+def now_ms(monotonic_ns: int) -> int:
+    """The programs' clock (milliseconds modulo 2^32) for a time of time.monotonic_ns()."""
+    return monotonic_ns // 1_000_000 & _TIME_MASK
+
+
+def age_ms(confirmed: int, now: int) -> int:
+    """Milliseconds from `confirmed` to `now`, both of the programs' clock."""
+    return (now - confirmed) & _TIME_MASK
+
+
+def address4(number: int) -> str:
+    """10.0.0.1 for 0x0a000001."""
+    return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def mac(octets: Any) -> str:
+    """Six octets, colon separated."""
+    return ":".join(f"{int(octet):02x}" for octet in octets)
+
+
+def prefix4(number: int, length: int) -> str:
+    return f"{address4(number)}/{length}"
+
+
+def _flags(kind: type[enum.IntFlag], value: int) -> list[str]:
+    return [str(flag.name).lower() for flag in kind if flag & value]
+
+
+def _name(kind: type[enum.IntEnum], value: int) -> str:
+    return next((member.name.lower() for member in kind if member == value), str(value))
+
+
+# ---------------------------------------------------------------- one table each
+
+
+def _config(_: Any, value: Any, __: int) -> Row:
+    return {
+        "address": address4(int(value["underlay_addr"])),
+        "ifindex": int(value["underlay_ifindex"]),
+        "mac": mac(value["underlay_mac"]),
+        "soft_ms": int(value["soft_ms"]),
+        "hard_ms": int(value["hard_ms"]),
+        "flags": _flags(layout.ConfigFlags, int(value["flags"])),
+    }
+
+
+def _host(key: Any, value: Any, _: int) -> Row:
+    nexthop, until = int(value["nexthop"]), int(value["mac_until"])
+    return {
+        "address": address4(int(key)),
+        "nexthop": address4(nexthop) if nexthop else None,
+        "mac": mac(value["mac"]) if until else None,
+        "mac_until": until,
+        "flags": _flags(layout.HostFlags, int(value["flags"])),
+    }
+
+
+def _vpc(key: Any, value: Any, _: int) -> Row:
+    count = min(int(value["n_dividers"]), layout.MAX_DIVIDERS)
+    return {
+        "vni": int(key),
+        "flags": _flags(layout.VpcFlags, int(value["flags"])),
+        "slot": int(value["slot"]),
+        "dividers": [address4(int(host)) for host in value["dividers"][:count]],
+    }
+
+
+def _route(key: Any, value: Any, _: int) -> Row:
+    return {
+        "vni": int(key["vni"]),
+        "prefix": prefix4(int(key["addr"]), int(key["prefixlen"]) - layout.ROUTE_PREFIX_BASE),
+        "kind": _name(layout.RouteKind, int(value["kind"])),
+        "network": int(value["network"]),
+        "shards": int(value["shards"]),
+    }
+
+
+def _shard(key: Any, value: Any, _: int) -> Row:
+    count = min(int(value["n"]), layout.MAX_REPLICAS)
+    return {
+        "network": int(key["network"]),
+        "shard": int(key["shard"]),
+        "hosts": [address4(int(host)) for host in value["hosts"][:count]],
+    }
+
+
+def _location(key: Any, value: Any, _: int) -> Row:
+    return _addr_key(key) | {"host": address4(int(value["host"])), "slot": int(value["slot"])}
+
+
+def _endpoint(key: Any, value: Any, _: int) -> Row:
+    return _addr_key(key) | {
+        "ifindex": int(value["ifindex"]),
+        "slot": int(value["slot"]),
+        "mac": mac(value["mac"]),
+        "flags": _flags(layout.EndpointFlags, int(value["flags"])),
+    }
+
+
+def _port(key: Any, value: Any, _: int) -> Row:
+    count = min(int(value["n_onlink"]), layout.MAX_ONLINK)
+    return {
+        "ifindex": int(key),
+        "vni": int(value["vni"]),
+        "address": address4(int(value["addr"])),
+        "mac": mac(value["mac"]),
+        "mtu": int(value["mtu"]),
+        "network": int(value["network"]),
+        "shards": int(value["shards"]),
+        "slot": int(value["slot"]),
+        "onlink": [prefix4(int(p["addr"]), int(p["mask"]).bit_count()) for p in value["onlink"][:count]],
+    }
+
+
+def _direct(key: Any, value: Any, now: int) -> Row:
+    age = age_ms(int(value["confirmed"]), now)
+    return _addr_key(key) | {"host": address4(int(value["host"])), "age_ms": age}
+
+
+def _stats(key: Any, value: Any, _: int) -> Row:
+    return {"slot": int(key)} | {str(name): int(value[name]) for name in layout.STATS.names or ()}
+
+
+def _verdict(key: Any, value: Any, _: int) -> Row:
+    known = verdicts.BY_NUMBER.get(int(key))
+    return {
+        "verdict": known.label if known else str(int(key)),
+        "drop": bool(known and known.is_drop),
+        "packets": int(value["packets"]),
+        "bytes": int(value["bytes"]),
+    }
+
+
+def _addr_key(key: Any) -> Row:
+    return {"vni": int(key["vni"]), "address": address4(int(key["addr"]))}
+
+
+_DECODERS: Final[Mapping[str, Callable[[Any, Any, int], Row]]] = {
+    layout.Table.CONFIG: _config,
+    layout.Table.HOSTS: _host,
+    layout.Table.VPCS: _vpc,
+    layout.Table.ROUTES4: _route,
+    layout.Table.SHARDS: _shard,
+    layout.Table.LOCATIONS4: _location,
+    layout.Table.ENDPOINTS4: _endpoint,
+    layout.Table.PORTS: _port,
+    layout.Table.DIRECT4: _direct,
+    layout.Table.STATS: _stats,
+    layout.Table.VERDICTS: _verdict,
+}
+
+
+def rows(table: str, keys: layout.Rows, values: layout.Rows, *, now_ms: int) -> Iterator[Row]:
+    """Every row of a dump; `now_ms` dates learnt rows (see the function of that name)."""
+    decode = _DECODERS[table]
+    for key, value in zip(keys, values, strict=True):
+        yield decode(key, value, now_ms)
+
+
+def key_text(table: str, key: Any) -> str:
+    """One key in one word or two, for messages: 10.0.0.1, 7/10.0.1.0/24, 7/10.0.1.5."""
+    match layout.Table(table):
+        case layout.Table.HOSTS:
+            return address4(int(key))
+        case layout.Table.ROUTES4:
+            length = int(key["prefixlen"]) - layout.ROUTE_PREFIX_BASE
+            return f"{int(key['vni'])}/{prefix4(int(key['addr']), length)}"
+        case layout.Table.LOCATIONS4 | layout.Table.ENDPOINTS4 | layout.Table.DIRECT4:
+            return f"{int(key['vni'])}/{address4(int(key['addr']))}"
+        case layout.Table.SHARDS:
+            return f"{int(key['network'])}/{int(key['shard'])}"
+        case _:
+            return str(int(key))
