@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m bench`: run suites, draw their results, compare the programs with the committed baseline."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import pathlib
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType, ModuleType
+
+import rich.console
+
+from bench.core import machine, progress, report, results, world
+from mizar import errors
+
+_OUTPUT = pathlib.Path("build/bench")
+_SUITES = ("path", "programs", "provision")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    # A terminated run cleans up as an interrupted one does.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(arguments.run(arguments))
+    except errors.MizarError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: interrupted; all that it had set up is removed", file=sys.stderr)
+        return 130
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench", description="Measure Mizar beside its peers. Needs root.")
+    parser.add_argument(
+        "--quick", action="store_true", help="five minutes instead of thirty: fewer, shorter runs"
+    )
+    parser.add_argument("--suite", action="append", choices=_SUITES, help="only this suite; may be repeated")
+    parser.add_argument(
+        "--output", type=pathlib.Path, default=_OUTPUT, help=f"folder of the results ({_OUTPUT})"
+    )
+    parser.set_defaults(run=_run)
+    commands = parser.add_subparsers(title="commands", metavar="")
+    show = commands.add_parser("show", help="print and draw the results of the last run again")
+    show.set_defaults(run=_show)
+    check = commands.add_parser(
+        "check",
+        help="compare the programs with the committed baseline; fails when one has grown by over 10 %%",
+    )
+    check.add_argument("--update", action="store_true", help="make what is measured now the baseline")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    for name in world.sweep():
+        progress.say(f"removed namespace {name}, left by a run that was killed")
+    facts = machine.facts()
+    console = rich.console.Console()
+    finished = []
+    for name in arguments.suite or _SUITES:
+        progress.say(f"suite {name}")
+        result = _suite(name).measure(quick=arguments.quick)
+        result.settings["quick"] = arguments.quick
+        path = results.write(result, directory=arguments.output, machine=facts)
+        progress.say(f"wrote {path}")
+        _draw(result, arguments.output)
+        finished.append(result)
+    for result in finished:
+        report.show(result, console)
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    console = rich.console.Console()
+    names = [name for name in arguments.suite or _SUITES if (arguments.output / f"{name}.json").exists()]
+    if not names:
+        raise errors.NotFoundError(f"no results in {arguments.output}: run `make bench` first")
+    for name in names:
+        result = results.from_json(
+            json.loads((arguments.output / f"{name}.json").read_text(encoding="utf-8"))
+        )
+        _draw(result, arguments.output)
+        report.show(result, console)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    baseline = importlib.import_module("bench.programs.baseline")
+    return int(baseline.check(update=arguments.update, console=rich.console.Console()))
+
+
+def _draw(result: results.Result, output: pathlib.Path) -> None:
+    drawing = importlib.import_module(f"bench.{result.suite}.drawing")
+    for path in drawing.draw(result, directory=output):
+        progress.say(f"drew {path}")
+
+
+def _suite(name: str) -> ModuleType:
+    """Suites are imported when run: each needs other parts of the system."""
+    return importlib.import_module(f"bench.{name}.suite")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

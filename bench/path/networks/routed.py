@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pods routed by the hosts' kernels without an overlay: what a network without tenants costs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from bench.core import command, world
+from bench.path import topology
+
+_CLIENT = "10.77.1.2"
+_SERVER = "10.77.2.2"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Routed:
+    name: str = "routed"
+    title: str = "routed pods"
+
+    def missing(self) -> str | None:
+        return None
+
+    def build(self, owner: world.World, label: str, wire: topology.Wire) -> topology.Ends:
+        hosts = topology.two_hosts(owner, label, wire)
+        client = _pod(owner, hosts.left, peer=hosts.right, address=_CLIENT, other="10.77.2.0/24")
+        server = _pod(owner, hosts.right, peer=hosts.left, address=_SERVER, other="10.77.1.0/24")
+        return topology.Ends(client=client, server=server, address=_SERVER)
+
+
+def _pod(owner: world.World, host: topology.Host, *, peer: topology.Host, address: str, other: str) -> str:
+    gateway = address.rpartition(".")[0] + ".1"
+    name, outside = topology.pod(owner, host, address=f"{address}/24", gateway=gateway)
+    place = command.Place(netns=host.netns)
+    world.sysctl(host.netns, {"net.ipv4.ip_forward": "1"})
+    command.run(["ip", "address", "add", f"{gateway}/24", "dev", outside], place=place)
+    command.run(["ip", "route", "add", other, "via", peer.address], place=place)
+    return name

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packet-path suite: every network, both wires, in turns.
+
+All networks of a wire stand side by side, idle ones cost next to nothing. A repetition measures one figure
+on every network before it goes to the next figure, beginning with another network each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from bench.core import progress, results, samples, targets, world
+from bench.path import networks, tools, topology
+from bench.path.networks import base
+from mizar import errors
+
+FIGURES = (
+    samples.Figure("tcp_gbps", "TCP bulk, one flow", "Gb/s", samples.Better.HIGHER),
+    samples.Figure("udp_kpps", "UDP, 64 B payload", "kpps", samples.Better.HIGHER),
+    samples.Figure("rr_p50", "TCP request/response, p50", "us", samples.Better.LOWER),
+    samples.Figure("rr_p99", "TCP request/response, p99", "us", samples.Better.LOWER),
+    samples.Figure("connections", "TCP connections", "1/s", samples.Better.HIGHER),
+    samples.Figure("tcp_cpu", "CPU per Gb, both sides", "CPU-s/Gb", samples.Better.LOWER),
+    samples.Figure("udp_cpu", "CPU per million packets, both sides", "CPU-s/M", samples.Better.LOWER),
+    samples.Figure("first_us", "first packet, through divider and bouncer", "us", samples.Better.LOWER),
+    samples.Figure("direct_us", "the packet after it, direct", "us", samples.Better.LOWER),
+)
+
+_SUBJECT = "mizar"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """How long and how often; seconds are per measurement."""
+
+    repetitions: int
+    bulk_seconds: int
+    seconds: float
+    rounds: int
+
+
+QUICK = Settings(repetitions=3, bulk_seconds=1, seconds=0.7, rounds=200)
+FULL = Settings(repetitions=9, bulk_seconds=3, seconds=2, rounds=1000)
+
+_Tool = Callable[[tools.Station, Settings], Mapping[str, float]]
+_TOOLS: tuple[_Tool, ...] = (
+    lambda station, settings: tools.tcp_bulk(station, settings.bulk_seconds),
+    lambda station, settings: tools.udp_rate(station, settings.seconds),
+    lambda station, settings: tools.tcp_latency(station, settings.seconds),
+    lambda station, settings: tools.tcp_connections(station, settings.seconds),
+    lambda station, settings: tools.first_packet(station, settings.rounds),
+)
+
+
+def _targets() -> Iterator[targets.Target]:
+    """The table of docs/performance.md."""
+    at_least, at_most = targets.Relation.AT_LEAST, targets.Relation.AT_MOST
+
+    def against(
+        figure: str, wire: topology.Wire, relation: targets.Relation, factors: Mapping[str, float]
+    ) -> Iterator[targets.Target]:
+        for peer, factor in factors.items():
+            yield targets.Target(
+                key=samples.Key(figure, _SUBJECT, wire.value),
+                relation=relation,
+                factor=factor,
+                peer=samples.Key(figure, peer, wire.value),
+            )
+
+    gso, segmenting = topology.Wire.GSO, topology.Wire.SEGMENTING
+    yield from against("tcp_gbps", gso, at_least, {"vxlan": 1.1, "routed": 1.0, "bare": 0.92})
+    yield from against("tcp_gbps", segmenting, at_least, {"vxlan": 1.0})
+    for wire in topology.Wire:
+        yield from against("udp_kpps", wire, at_least, {"vxlan": 1.7, "routed": 1.0})
+        yield from against("rr_p50", wire, at_most, {"vxlan": 0.85, "routed": 1.0})
+        yield from against("rr_p99", wire, at_most, {"vxlan": 0.85, "routed": 1.0})
+        yield from against("connections", wire, at_least, {"routed": 0.95, "vxlan": 1.0})
+        yield from against("tcp_cpu", wire, at_most, {"vxlan": 1.0})
+        yield from against("udp_cpu", wire, at_most, {"vxlan": 1.0})
+        yield targets.Target(
+            key=samples.Key("first_us", _SUBJECT, wire.value),
+            relation=at_most,
+            factor=2.5,
+            peer=samples.Key("direct_us", _SUBJECT, wire.value),
+        )
+
+
+def measure(*, quick: bool) -> results.Result:
+    return run(QUICK if quick else FULL, wires=tuple(topology.Wire))
+
+
+def run(settings: Settings, *, wires: Sequence[topology.Wire], names: Sequence[str] = ()) -> results.Result:
+    """Measure; `names` restricts the networks (none: all)."""
+    result = results.Result(
+        suite="path",
+        title="Packet path",
+        figures=FIGURES,
+        targets=tuple(_targets()),
+        settings={
+            **dataclasses.asdict(settings),
+            "wire_mtu": topology.WIRE_MTU,
+            "pod_mtu": topology.POD_MTU,
+            "wires": [wire.value for wire in wires],
+        },
+    )
+    runnable = _runnable(names, result)
+    for wire in wires:
+        with world.World() as owner:
+            stations = _open(owner, wire, runnable, result)
+            for repetition in range(settings.repetitions):
+                progress.say(f"{wire.value} wire, repetition {repetition + 1} of {settings.repetitions}")
+                _repeat(stations, wire, repetition, settings, result)
+    return result
+
+
+def _runnable(names: Sequence[str], result: results.Result) -> list[base.Network]:
+    chosen = [network for network in networks.ALL if not names or network.name in names]
+    runnable = []
+    for network in chosen:
+        reason = network.missing()
+        if reason is None:
+            runnable.append(network)
+        else:
+            progress.say(f"{network.title} is left out: {reason}")
+            result.skipped.append(results.Skipped(subject=network.name, reason=reason))
+    return runnable
+
+
+def _open(
+    owner: world.World, wire: topology.Wire, runnable: Sequence[base.Network], result: results.Result
+) -> dict[str, tools.Station]:
+    stations = {}
+    for network in runnable:
+        try:
+            ends = network.build(owner, f"{network.name}.{wire.value[:3]}", wire)
+            stations[network.name] = tools.open_station(owner, ends)
+        except errors.MizarError as error:
+            _skip(result, f"{network.name}/{wire.value}", error)
+    return stations
+
+
+def _repeat(
+    stations: Mapping[str, tools.Station],
+    wire: topology.Wire,
+    repetition: int,
+    settings: Settings,
+    result: results.Result,
+) -> None:
+    names = list(stations)
+    start = repetition % max(1, len(names))
+    for tool in _TOOLS:
+        for name in names[start:] + names[:start]:
+            with _noted(result, f"{name}/{wire.value}"):
+                for figure, value in tool(stations[name], settings).items():
+                    result.taken.add(
+                        samples.Key(figure, name, wire.value), repetition=repetition, value=value
+                    )
+
+
+@contextlib.contextmanager
+def _noted(result: results.Result, subject: str) -> Iterator[None]:
+    """A measurement that fails is one sample less and a note, not the end of the run."""
+    try:
+        yield
+    except errors.ToolError as error:
+        _skip(result, subject, error)
+
+
+def _skip(result: results.Result, subject: str, error: errors.MizarError) -> None:
+    progress.say(f"{subject}: {error}")
+    result.skipped.append(results.Skipped(subject=subject, reason=str(error)))

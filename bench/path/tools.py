@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tools that put traffic on a path, each reduced to: serve, then measure once.
+
+The client runs on processor 0 and the server on processor 1 of every machine, so that the scheduler's
+choice of a processor is no part of the comparison. In-kernel work goes where the kernel puts it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+from bench import tools
+from bench.core import command, machine, samples, world
+from bench.path import topology
+from mizar import errors
+
+_CLIENT_CPUS = "0"
+_SERVER_CPUS = "1"
+_IPERF_PORT = 5201
+_SOCKPERF_PORT = 5202
+_CONNECT_PORT = 5203
+_UDP_PORT = 5204
+_ECHO_PORT = 5205
+
+_UDP_BYTES = 64
+_PARALLEL = 32
+_PAUSE_US = 200
+# Start and end of a tool around its measured seconds.
+_SLACK_SECONDS = 20.0
+
+_PERCENTILE = re.compile(r"percentile (\d+\.\d+) =\s+(\d+\.\d+)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Station:
+    """A client and a server that are ready for any number of measurements."""
+
+    owner: world.World
+    ends: topology.Ends
+
+    @property
+    def client(self) -> command.Place:
+        return command.Place(netns=self.ends.client, cpus=_CLIENT_CPUS)
+
+    @property
+    def server(self) -> command.Place:
+        return command.Place(netns=self.ends.server, cpus=_SERVER_CPUS)
+
+
+def open_station(owner: world.World, ends: topology.Ends) -> Station:
+    """Start the servers, wait until they listen, and pass one packet each way."""
+    station = Station(owner=owner, ends=ends)
+    for argv, port, protocol in (
+        (["iperf3", "--server", "--bind", ends.address, "--port", str(_IPERF_PORT)], _IPERF_PORT, "tcp"),
+        (
+            ["sockperf", "server", "--tcp", "-i", ends.address, "-p", str(_SOCKPERF_PORT)],
+            _SOCKPERF_PORT,
+            "tcp",
+        ),
+        ([tools.path("tcp_connections"), "serve", str(_CONNECT_PORT)], _CONNECT_PORT, "tcp"),
+        ([tools.path("first_packet"), "echo", str(_ECHO_PORT)], _ECHO_PORT, "udp"),
+    ):
+        owner.start(argv, place=station.server).wait_listening(port, protocol=protocol)
+    # Fails here, and with a clear message, when the network under test does not connect its pods.
+    command.run(
+        [tools.path("first_packet"), "measure", ends.address, str(_ECHO_PORT), "3", "1000"],
+        place=station.client,
+    )
+    return station
+
+
+def tcp_bulk(station: Station, seconds: float) -> dict[str, float]:
+    """One TCP flow as fast as it goes."""
+    before = machine.cpu_time()
+    text = command.run(
+        command.words(
+            f"iperf3 --client {station.ends.address} --port {_IPERF_PORT} --time {seconds:g} --json"
+        ),
+        place=station.client,
+        timeout=seconds + _SLACK_SECONDS,
+    )
+    used = machine.cpu_time() - before
+    received = json.loads(text)["end"]["sum_received"]
+    gigabits = received["bytes"] * 8 / 1e9
+    return {"tcp_gbps": gigabits / received["seconds"], "tcp_cpu": used.busy / gigabits}
+
+
+def udp_rate(station: Station, seconds: float) -> dict[str, float]:
+    """Packets of 64 bytes payload: how many arrive per second while one processor sends all it can."""
+    receiver = station.owner.start([tools.path("udp_rate"), "receive", str(_UDP_PORT)], place=station.server)
+    receiver.wait_listening(_UDP_PORT, protocol="udp")
+    before = machine.cpu_time()
+    command.run(
+        [
+            tools.path("udp_rate"),
+            *command.words(f"send {station.ends.address} {_UDP_PORT} {_UDP_BYTES} {seconds:g}"),
+        ],
+        place=station.client,
+        timeout=seconds + _SLACK_SECONDS,
+    )
+    used = machine.cpu_time() - before
+    arrived = json.loads(receiver.finish(timeout=_SLACK_SECONDS))
+    return {
+        "udp_kpps": arrived["packets"] / arrived["seconds"] / 1e3,
+        "udp_cpu": used.busy / (arrived["packets"] / 1e6),
+    }
+
+
+def tcp_latency(station: Station, seconds: float) -> dict[str, float]:
+    """One request of 64 bytes and its answer at a time on one connection; full round trips."""
+    text = command.run(
+        command.words(
+            f"sockperf ping-pong --tcp -i {station.ends.address} -p {_SOCKPERF_PORT} -m 64 -t "
+            f"{max(1, round(seconds))} --full-rtt"
+        ),
+        place=station.client,
+        timeout=seconds + _SLACK_SECONDS,
+    )
+    found = {float(name): float(value) for name, value in _PERCENTILE.findall(text)}
+    if 50.0 not in found or 99.0 not in found:
+        raise errors.ToolError("read sockperf: no percentiles in what it printed", stdout=text)
+    return {"rr_p50": found[50.0], "rr_p99": found[99.0]}
+
+
+def tcp_connections(station: Station, seconds: float) -> dict[str, float]:
+    """Connect, request, response, close; 32 in parallel."""
+    text = command.run(
+        [
+            tools.path("tcp_connections"),
+            *command.words(f"connect {station.ends.address} {_CONNECT_PORT} {_PARALLEL} {seconds:g}"),
+        ],
+        place=station.client,
+        timeout=seconds + _SLACK_SECONDS,
+    )
+    made = json.loads(text)
+    if made["failed"]:
+        raise errors.ToolError(f"measure connections: {made['failed']} failed", stdout=text)
+    return {"connections": made["connections"] / made["seconds"]}
+
+
+def first_packet(station: Station, rounds: int) -> dict[str, float]:
+    """Round trips of first packets and of those after them; nothing where a network knows no difference."""
+    if not station.ends.forget:
+        return {}
+    text = command.run(
+        [
+            tools.path("first_packet"),
+            *command.words(f"measure {station.ends.address} {_ECHO_PORT} {rounds} {_PAUSE_US}"),
+            *station.ends.forget,
+        ],
+        place=station.client,
+        timeout=_SLACK_SECONDS + rounds,
+    )
+    times = json.loads(text)
+    return {
+        "first_us": samples.percentile(times["first_ns"], 0.5) / 1e3,
+        "direct_us": samples.percentile(times["direct_ns"], 0.5) / 1e3,
+    }
