@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows that change, by stage and host.
+
+A delta is what one change asks of the hosts. Stages make before they break: until BREAK nothing that is in use
+is taken away, so a reader of any table finds a working row at every moment in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mizar.plan import rows
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows of one stage for one host. Only batches of stage BREAK have removals."""
+
+    upserts: list[rows.Row] = field(default_factory=list)
+    removals: list[rows.Key] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.upserts) + len(self.removals)
+
+
+@dataclass(slots=True)
+class Delta:
+    """What every host must be told. `stages` has no empty batches."""
+
+    stages: dict[rows.Stage, dict[str, Batch]] = field(default_factory=dict)
+    replaces: bool = False
+    """Something else takes over from what BREAK takes away (a shard, a divider, an endpoint moved), so it must
+    wait until running flows have turned to the new one, and until hosts that are away have been told. False
+    when what goes is simply gone."""
+
+    def __bool__(self) -> bool:
+        return bool(self.stages)
+
+    def batch(self, stage: rows.Stage, host: str) -> Batch:
+        """The batch to add rows to; made when it is not there."""
+        hosts = self.stages.get(stage)
+        if hosts is None:
+            hosts = self.stages[stage] = {}
+        batch = hosts.get(host)
+        if batch is None:
+            batch = hosts[host] = Batch()
+        return batch
+
+    def at(self, stage: rows.Stage) -> Mapping[str, Batch]:
+        return self.stages.get(stage, {})
+
+    @property
+    def hosts(self) -> set[str]:
+        return {host for hosts in self.stages.values() for host in hosts}
