@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Update messages -> rows of the kernel's tables, as columns. Pure.
+
+What holds:
+ - An entry that breaks a rule is left out and named in `errors`; the others make the batch.
+ - A batch's keys and values are arrays of the table's dtypes, in the order of the message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar
+
+import numpy as np
+
+from mizar import errors
+from mizar.abi import layout
+from mizar.rpc import values
+from mizar.rpc.gen.mizar.node.v1 import node_pb2
+
+MAX_VNI: Final = layout.MAX_VNI
+_ALL_ONES: Final = 0xFFFFFFFF
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Rows for one table, and what was wrong with the entries that made none."""
+
+    table: layout.Table
+    keys: layout.Rows
+    values: layout.Rows
+    errors: list[node_pb2.EntryError]
+
+    @property
+    def label(self) -> str:
+        return layout.TABLES[self.table].label
+
+
+def error(table: str, key: str, message: str) -> node_pb2.EntryError:
+    return node_pb2.EntryError(table=table, key=key, message=message)
+
+
+def mask_of(length: int) -> int:
+    """Netmask of a prefix length as a number."""
+    return (_ALL_ONES << (32 - length)) & _ALL_ONES
+
+
+def prefix_text(address: int, length: int) -> str:
+    return f"{values.address_text(address)}/{length}"
+
+
+def key_text(table: str, key: np.void) -> str:
+    """One key as people write it."""
+    if table == layout.Table.ROUTES4:
+        length = int(key["prefixlen"]) - layout.ROUTE_PREFIX_BASE
+        return f"{int(key['vni'])}/{prefix_text(int(key['addr']), length)}"
+    if table == layout.Table.SHARDS:
+        return f"{int(key['network'])}/{int(key['shard'])}"
+    return f"{int(key['vni'])}/{values.address_text(int(key['addr']))}"
+
+
+# ---------------------------------------------------------------- checks
+
+
+def check_vni(vni: int) -> None:
+    if not 1 <= vni <= MAX_VNI:
+        raise errors.InvalidError(f"VNI {vni}: must be 1 to {MAX_VNI}")
+
+
+def check_prefix(address: int, length: int) -> None:
+    if length > 32:
+        raise errors.InvalidError(f"prefix length {length}: must be 0 to 32")
+    if address & ~mask_of(length) & _ALL_ONES:
+        network = prefix_text(address & mask_of(length), length)
+        raise errors.InvalidError(
+            f"prefix {prefix_text(address, length)} has host bits set: {network} would be right"
+        )
+
+
+def check_shards(shards: int) -> None:
+    if not 1 <= shards <= layout.MAX_SHARDS or shards & (shards - 1):
+        raise errors.InvalidError(f"{shards} shards: must be a power of two up to {layout.MAX_SHARDS}")
+
+
+def _check_route(route: node_pb2.Route) -> None:
+    check_vni(route.key.vni)
+    check_prefix(route.key.prefix, route.key.length)
+    if route.kind == node_pb2.Route.NETWORK:
+        check_shards(route.shards)
+        if not route.network:
+            raise errors.InvalidError("a route of kind NETWORK needs a network id")
+    elif route.kind not in (node_pb2.Route.DIVIDER, node_pb2.Route.NONE):
+        raise errors.InvalidError(f"route kind {route.kind}: must be DIVIDER, NETWORK or NONE")
+
+
+def _check_shard_set(run: node_pb2.ShardSet) -> None:
+    if not run.network:
+        raise errors.InvalidError("a shard set needs a network id")
+    if run.first_shard + len(run.replicas) > layout.MAX_SHARDS:
+        last = run.first_shard + len(run.replicas) - 1
+        raise errors.InvalidError(f"shard {last}: must be below {layout.MAX_SHARDS}")
+    for offset, replicas in enumerate(run.replicas):
+        if not 1 <= len(replicas.hosts) <= layout.MAX_REPLICAS:
+            shard = run.first_shard + offset
+            raise errors.InvalidError(
+                f"shard {shard} has {len(replicas.hosts)} bouncers: must be 1 to {layout.MAX_REPLICAS}"
+            )
+
+
+# ---------------------------------------------------------------- upserts
+
+
+def routes(entries: Sequence[node_pb2.Route]) -> Batch:
+    spec = layout.TABLES[layout.Table.ROUTES4]
+    good, bad = _sort_out(entries, _check_route, label=spec.label, name=_route_name)
+    keys, rows = spec.keys(len(good)), spec.values(len(good))
+    keys["prefixlen"] = [layout.ROUTE_PREFIX_BASE + route.key.length for route in good]
+    keys["vni"] = [route.key.vni for route in good]
+    keys["addr"] = [route.key.prefix for route in good]
+    rows["kind"] = [route.kind for route in good]
+    rows["network"] = [route.network for route in good]
+    rows["shards"] = [route.shards for route in good]
+    return Batch(spec.name, keys, rows, bad)
+
+
+def shards(entries: Sequence[node_pb2.ShardSet]) -> Batch:
+    spec = layout.TABLES[layout.Table.SHARDS]
+    good, bad = _sort_out(entries, _check_shard_set, label=spec.label, name=lambda run: str(run.network))
+    total = sum(len(run.replicas) for run in good)
+    keys, rows = spec.keys(total), spec.values(total)
+    at = 0
+    for run in good:
+        end = at + len(run.replicas)
+        keys["network"][at:end] = run.network
+        keys["shard"][at:end] = np.arange(run.first_shard, run.first_shard + len(run.replicas))
+        _fill_replicas(rows[at:end], run.replicas)
+        at = end
+    return Batch(spec.name, keys, rows, bad)
+
+
+def _fill_replicas(rows: layout.Rows, replicas: Iterable[node_pb2.Replicas]) -> None:
+    """Shards with equally many replicas, which is most of them, are filled as columns."""
+    hosts = [list(entry.hosts) for entry in replicas]
+    counts = {len(entry) for entry in hosts}
+    if len(counts) == 1:
+        width = counts.pop()
+        rows["n"] = width
+        rows["hosts"][:, :width] = hosts
+        return
+    for row, entry in zip(rows, hosts, strict=True):
+        row["n"] = len(entry)
+        row["hosts"][: len(entry)] = entry
+
+
+def locations(entries: Sequence[node_pb2.LocationSet], *, slots: Mapping[int, int]) -> Batch:
+    """`slots`: statistics slot by id of the networks that bounce here."""
+    spec = layout.TABLES[layout.Table.LOCATIONS4]
+    good, bad = _sort_out(
+        entries, lambda part: _check_location_set(part, slots), label=spec.label, name=_location_set_name
+    )
+    total = sum(len(part.addresses) for part in good)
+    keys, rows = spec.keys(total), spec.values(total)
+    at = 0
+    for part in good:
+        end = at + len(part.addresses)
+        keys["vni"][at:end] = part.vni
+        keys["addr"][at:end] = part.addresses
+        rows["host"][at:end] = part.hosts
+        rows["slot"][at:end] = slots[part.network]
+        at = end
+    return Batch(spec.name, keys, rows, bad)
+
+
+def _check_location_set(part: node_pb2.LocationSet, slots: Mapping[int, int]) -> None:
+    check_vni(part.vni)
+    if part.network not in slots:
+        raise errors.InvalidError(
+            f"network {part.network} does not bounce here: send its Network with bounces=true first"
+        )
+    if len(part.addresses) != len(part.hosts):
+        raise errors.InvalidError(
+            f"{len(part.addresses)} addresses and {len(part.hosts)} hosts: must be equally many"
+        )
+
+
+def _location_set_name(part: node_pb2.LocationSet) -> str:
+    first = values.address_text(part.addresses[0]) if part.addresses else "-"
+    return f"{part.vni}/{first}"
+
+
+def _route_name(route: node_pb2.Route) -> str:
+    return f"{route.key.vni}/{prefix_text(route.key.prefix, route.key.length)}"
+
+
+def _sort_out(
+    entries: Iterable[T], check: Callable[[T], None], *, label: str, name: Callable[[T], str]
+) -> tuple[list[T], list[node_pb2.EntryError]]:
+    good: list[T] = []
+    bad: list[node_pb2.EntryError] = []
+    for entry in entries:
+        try:
+            check(entry)
+        except errors.InvalidError as failure:
+            bad.append(error(label, name(entry), str(failure)))
+        else:
+            good.append(entry)
+    return good, bad
+
+
+# ---------------------------------------------------------------- removals
+
+
+def route_keys(entries: Iterable[node_pb2.RouteKey]) -> layout.Rows:
+    listed = [
+        (layout.ROUTE_PREFIX_BASE + key.length, key.vni, key.prefix) for key in entries if key.length <= 32
+    ]
+    return np.array(listed, dtype=layout.ROUTE_KEY4)
+
+
+def shard_keys(network: int, count: int) -> layout.Rows:
+    """Keys of the first `count` shards of a network."""
+    keys = np.zeros(count, dtype=layout.SHARD_KEY)
+    keys["network"] = network
+    keys["shard"] = np.arange(count)
+    return keys
+
+
+def address_keys(entries: Sequence[node_pb2.AddressSet]) -> layout.Rows:
+    keys = np.zeros(sum(len(part.addresses) for part in entries), dtype=layout.ADDR_KEY4)
+    at = 0
+    for part in entries:
+        end = at + len(part.addresses)
+        keys["vni"][at:end] = part.vni
+        keys["addr"][at:end] = part.addresses
+        at = end
+    return keys

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a snapshot named: the rows that it need not write, and those that PRUNE may remove.
+
+What holds:
+ - `named` only grows: with what the snapshot and every later delta upserts.
+ - Tables that the agent knows row by row (hosts, VPCs, networks, endpoints) are sets of keys; the large ones
+   (routes, shards, locations) are arrays and compared as arrays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mizar.abi import layout
+from mizar.agent import writer
+from mizar.dataplane import protocol
+
+
+@dataclasses.dataclass
+class Named:
+    """Keys of the small tables."""
+
+    hosts: set[int] = dataclasses.field(default_factory=set)
+    vpcs: set[int] = dataclasses.field(default_factory=set)
+    networks: set[int] = dataclasses.field(default_factory=set)
+    endpoints: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+
+
+class Snapshot:
+    """One snapshot, from SNAPSHOT_BEGIN to PRUNE."""
+
+    def __init__(self, data_plane: protocol.DataPlane) -> None:
+        self.named = Named()
+        self._data_plane = data_plane
+        self._rows: dict[str, list[npt.NDArray[Any]]] = {}
+        self._baselines: dict[str, writer.Baseline] = {}
+
+    def differing(self, table: str, keys: layout.Rows, values: layout.Rows) -> npt.NDArray[np.bool_]:
+        """Mask of the rows that the kernel does not hold as they are."""
+        if table not in self._baselines:
+            self._baselines[table] = writer.Baseline(*self._data_plane.dump(table))
+        return self._baselines[table].differing(keys, values)
+
+    def end_comparing(self) -> None:
+        """The tables change otherwise from now on: what was dumped no longer tells what is there."""
+        self._baselines.clear()
+
+    def name_rows(self, table: str, keys: layout.Rows) -> None:
+        """Remember rows of a large table."""
+        self._rows.setdefault(table, []).append(writer.sortable(keys))
+
+    def unnamed_rows(self, table: str) -> layout.Rows:
+        """Keys that the kernel holds and nobody named."""
+        keys, _ = self._data_plane.dump(table)
+        named = self._rows.get(table)
+        if not named or not len(keys):
+            return keys
+        return keys[~np.isin(writer.sortable(keys), np.concatenate(named))]
