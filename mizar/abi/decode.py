@@ -149,8 +149,8 @@ def _stats(key: Any, value: Any, _: int) -> Row:
 def _verdict(key: Any, value: Any, _: int) -> Row:
     known = verdicts.BY_NUMBER.get(int(key))
     return {
-        "verdict": known.label if known else str(int(key)),
-        "drop": bool(known and known.is_drop),
+        "verdict": known.label if known is not None else str(int(key)),
+        "drop": known is not None and known.is_drop,
         "packets": int(value["packets"]),
         "bytes": int(value["bytes"]),
     }

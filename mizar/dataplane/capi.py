@@ -66,6 +66,7 @@ int bpf_map_lookup_batch(int fd, void *in_batch, void *out_batch, void *keys, vo
 
 int bpf_obj_pin(int fd, const char *path);
 int bpf_obj_get(const char *path);
+int bpf_map_get_fd_by_id(__u32 id);
 int bpf_obj_get_info_by_fd(int fd, void *info, __u32 *info_len);
 
 struct bpf_link_create_opts { size_t sz; __u32 flags; __u32 pad; __u64 unused[8]; };
@@ -165,9 +166,15 @@ def capture() -> Iterator[list[str]]:
 
 def failure(what: str, code: int, *, hint: str = "", log: str = "") -> errors.KernelError:
     """The error for `what` ("verb noun") that ended in errno `code`."""
-    cause = os.strerror(code).lower()
     hint = hint or _HINTS.get(code, "")
-    return errors.KernelError(f"{what}: {cause}" + (f" ({hint})" if hint else ""), errno=code, log=log)
+    return errors.KernelError(
+        f"{what}: {os.strerror(code).lower()}" + (f" ({hint})" if hint else ""), errno=code, log=log
+    )
+
+
+def cause(error: errors.KernelError) -> str:
+    """What the kernel said, in the words of its errno."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def check(result: int, what: str, *, hint: str = "") -> int:
@@ -224,8 +231,12 @@ class Handle:
 
     def pin(self, path: os.PathLike[str] | str) -> None:
         """Pin at `path`, in place of what is pinned there: there is no moment without a pin."""
+        what, code = f"pin {os.fspath(path)}", lib.bpf_obj_pin(self.fd, text(path))
+        if code != -errno.EEXIST:
+            check(code, what)
+            return
         fresh = f"{os.fspath(path)}-new"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(fresh)  # noqa: PTH108  left by a crash between the two steps below
-        check(lib.bpf_obj_pin(self.fd, text(fresh)), f"pin {os.fspath(path)}")
+        check(lib.bpf_obj_pin(self.fd, text(fresh)), what)
         os.rename(fresh, path)  # noqa: PTH104

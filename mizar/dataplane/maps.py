@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -82,6 +83,10 @@ class Map(capi.Handle):
     ) -> Map:
         return cls(capi.open_pin(path), key=key, value=value)
 
+    @classmethod
+    def by_id(cls, map_id: int) -> Map:
+        return cls(capi.check(lib.bpf_map_get_fd_by_id(map_id), f"open map with id {map_id}"))
+
     # ------------------------------------------------------------ rows
 
     def lookup(self, key: npt.ArrayLike) -> np.void | None:
@@ -94,6 +99,16 @@ class Map(capi.Handle):
         capi.check(code, f"read map {self.name}")
         value: np.void = self._summed(room)[0]
         return value
+
+    def lookup_each(self, keys: npt.ArrayLike) -> npt.NDArray[Any]:
+        """One value per key, zero where there is none."""
+        column = _column(keys, self.key)
+        values = np.zeros(len(column), dtype=self.value)
+        for i in range(len(column)):
+            found = self.lookup(column[i : i + 1])
+            if found is not None:
+                values[i] = found
+        return values
 
     def update(self, keys: npt.ArrayLike, values: npt.ArrayLike) -> None:
         """Insert or replace rows in their order; stops at the first that is refused (PartialUpdateError)."""
@@ -119,11 +134,7 @@ class Map(capi.Handle):
 
     def dump(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """All keys and values. Not a snapshot: rows that change meanwhile may be seen either way."""
-        pages = self._pages()
-        if pages is None:
-            keys = self._walk()
-            found = [(keys[i : i + 1], self.lookup(keys[i : i + 1])) for i in range(len(keys))]
-            pages = [(key, np.array([value], dtype=self.value)) for key, value in found if value is not None]
+        pages = list(self._read())
         if not pages:
             return np.zeros(0, dtype=self.key), np.zeros(0, dtype=self.value)
         # Without the dtype numpy would turn big-endian fields into native ones.
@@ -131,6 +142,12 @@ class Map(capi.Handle):
             np.concatenate([keys for keys, _ in pages], dtype=self.key),
             np.concatenate([values for _, values in pages], dtype=self.value),
         )
+
+    def count(self) -> int:
+        """Number of rows. The kernel keeps no such number: it reads them all."""
+        if self.type in (layout.MapType.ARRAY, layout.MapType.PERCPU_ARRAY):
+            return self.max_entries
+        return sum(len(keys) for keys, _ in self._read())
 
     def clear(self, keys: npt.ArrayLike) -> None:
         """Write zero values at `keys`, on all CPUs."""
@@ -184,28 +201,33 @@ class Map(capi.Handle):
             capi.check(code, f"delete from map {self.name}")
         return bool(code == 0)
 
-    def _pages(self) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] | None:
-        """Rows by batch reads; None if this map type has none."""
-        pages: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
+    def _read(self) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        """Pages of keys and values."""
         cursor = ffi.new("char[]", max(4, self.key.itemsize))  # a bucket's number, or a key
-        position, room = ffi.NULL, self._chunk()
-        while True:
+        position, room, code = ffi.NULL, self._chunk(), 0
+        while code == 0:
             keys, values = np.zeros(room, dtype=self.key), self._room(room)
             count = ffi.new("__u32 *", room)
             code = lib.bpf_map_lookup_batch(
                 self.fd, position, cursor, _pointer(keys), _pointer(values), count, ffi.NULL
             )
             if code in _NO_BATCH:
-                return None
+                yield from self._read_each()
+                return
             if code == -errno.ENOSPC:  # one bucket holds more than there is room
-                room *= 2
+                room, code = room * 2, 0
                 continue
-            if code not in (0, -errno.ENOENT):
+            if code != -errno.ENOENT:  # the end
                 capi.check(code, f"read map {self.name}")
-            pages.append((keys[: count[0]], self._summed(values[: count[0]])))
-            if code == -errno.ENOENT:
-                return pages
+            yield keys[: count[0]], self._summed(values[: count[0]])
             position = cursor
+
+    def _read_each(self) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        """The same, a row a page."""
+        for key in self._walk():
+            value = self.lookup(key)
+            if value is not None:
+                yield np.array([key], dtype=self.key), np.array([value], dtype=self.value)
 
     def _walk(self) -> npt.NDArray[Any]:
         """All keys, one call each."""
@@ -216,3 +238,10 @@ class Map(capi.Handle):
             found.append(key.tobytes())
             code = lib.bpf_map_get_next_key(self.fd, _pointer(key.copy()), _pointer(key))
         return np.frombuffer(b"".join(found), dtype=self.key)
+
+
+def contents(table: Map) -> bytes:
+    """All of a small map as bytes; closes it."""
+    with table:
+        keys, values = table.dump()
+    return keys.tobytes() + values.tobytes()
