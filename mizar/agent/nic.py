@@ -17,7 +17,7 @@ import pyroute2
 from pyroute2.netlink import exceptions
 
 from mizar import errors
-from mizar.abi import layout
+from mizar.abi import decode, layout
 from mizar.agent import netlink, underlay
 from mizar.rpc import values
 
@@ -60,7 +60,7 @@ class KernelUnderlay:
             known = self._nexthops
         missing = iter([address for address in addresses if address not in known])
         while part := list(itertools.islice(missing, _ASK_AT_ONCE)):
-            known.update(self._requests.run("read routes", lambda ip, part=part: self._ask_routes(ip, part)))
+            known.update(self._requests.run("read routes", self._route_question(part)))
         macs = self._requests.run("read neighbours", self._read_neighbours)
         return {address: underlay.Hop(known[address], macs.get(known[address])) for address in addresses}
 
@@ -87,13 +87,13 @@ class KernelUnderlay:
 
     def _ask_route(self, ip: pyroute2.IPRoute, address: int) -> int:
         try:
-            route = ip.route("get", dst=values.address_text(address))[0]
+            route = ip.route("get", dst=decode.address4(address))[0]
         except exceptions.NetlinkError:
             return 0
         if route["type"] != _RTN_UNICAST or route.get("oif") != self._nic.ifindex:
             return 0
         gateway = route.get("gateway")
-        return values.address_number(gateway) if gateway else address
+        return values.address(gateway) if gateway else address
 
     def _read_neighbours(self, ip: pyroute2.IPRoute) -> dict[int, bytes]:
         return dict(_usable(ip.get_neighbours(family=_AF_INET, ifindex=self._nic.ifindex)))
@@ -102,7 +102,7 @@ class KernelUnderlay:
         for address in addresses:
             ip.neigh(
                 "replace",
-                dst=values.address_text(address),
+                dst=decode.address4(address),
                 ifindex=self._nic.ifindex,
                 family=_AF_INET,
                 flags=_NTF_USE,
@@ -114,7 +114,7 @@ def _usable(neighbours: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
     for entry in neighbours:
         mac = entry.get("lladdr")
         if mac and entry["state"] & _NUD_USABLE:
-            yield values.address_number(entry.get("dst")), bytes.fromhex(mac.replace(":", ""))
+            yield values.address(entry.get("dst")), bytes.fromhex(mac.replace(":", ""))
 
 
 # ---------------------------------------------------------------- finding the NIC
@@ -129,9 +129,9 @@ def _find(ip: pyroute2.IPRoute, interface: str, address: int) -> underlay.Nic:
     if not own:
         raise errors.InvalidError(f"underlay interface {name} has no IPv4 address")
     if address and address not in own:
-        has = ", ".join(values.address_text(each) for each in own)
+        has = ", ".join(decode.address4(each) for each in own)
         raise errors.InvalidError(
-            f"underlay address {values.address_text(address)} is not on interface {name}, which has {has}"
+            f"underlay address {decode.address4(address)} is not on interface {name}, which has {has}"
         )
     return _nic_of(link, address or own[0])
 
@@ -146,7 +146,7 @@ def _index(ip: pyroute2.IPRoute, addresses: dict[int, list[int]], interface: str
         for index, own in addresses.items():
             if address in own:
                 return index
-        raise errors.InvalidError(f"underlay address {values.address_text(address)} is on no interface here")
+        raise errors.InvalidError(f"underlay address {decode.address4(address)} is on no interface here")
     for route in ip.get_default_routes(family=_AF_INET):
         if route.get("oif"):
             return int(route.get("oif"))
@@ -156,7 +156,7 @@ def _index(ip: pyroute2.IPRoute, addresses: dict[int, list[int]], interface: str
 def _addresses(ip: pyroute2.IPRoute) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for entry in ip.get_addr(family=_AF_INET):
-        found.setdefault(entry["index"], []).append(values.address_number(entry.get("local")))
+        found.setdefault(entry["index"], []).append(values.address(entry.get("local")))
     return found
 
 

@@ -19,10 +19,9 @@ from typing import Final
 
 import numpy as np
 
-from mizar.abi import layout
+from mizar.abi import decode, layout
 from mizar.agent import journal, rows, underlay, writer
 from mizar.dataplane import protocol
-from mizar.rpc import values
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
 MAC_SECONDS: Final = 60
@@ -155,7 +154,7 @@ class Peers:
         refused = self._writer.put(layout.Table.HOSTS, keys, _encode([row for _, row in new]))
         self._rows.update(new[index] for index in writer.written(len(new), refused))
         return [
-            rows.error("hosts", values.address_text(new[refusal.index][0]), refusal.message)
+            rows.error("hosts", decode.address4(new[refusal.index][0]), refusal.message)
             for refusal in refused
         ]
 

@@ -15,8 +15,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from mizar import errors
-from mizar.abi import layout
-from mizar.rpc import values
+from mizar.abi import decode, layout
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
 MAX_VNI: Final = layout.MAX_VNI
@@ -48,20 +47,6 @@ def mask_of(length: int) -> int:
     return (_ALL_ONES << (32 - length)) & _ALL_ONES
 
 
-def prefix_text(address: int, length: int) -> str:
-    return f"{values.address_text(address)}/{length}"
-
-
-def key_text(table: str, key: np.void) -> str:
-    """One key as people write it."""
-    if table == layout.Table.ROUTES4:
-        length = int(key["prefixlen"]) - layout.ROUTE_PREFIX_BASE
-        return f"{int(key['vni'])}/{prefix_text(int(key['addr']), length)}"
-    if table == layout.Table.SHARDS:
-        return f"{int(key['network'])}/{int(key['shard'])}"
-    return f"{int(key['vni'])}/{values.address_text(int(key['addr']))}"
-
-
 # ---------------------------------------------------------------- checks
 
 
@@ -74,9 +59,9 @@ def check_prefix(address: int, length: int) -> None:
     if length > 32:
         raise errors.InvalidError(f"prefix length {length}: must be 0 to 32")
     if address & ~mask_of(length) & _ALL_ONES:
-        network = prefix_text(address & mask_of(length), length)
+        network = decode.prefix4(address & mask_of(length), length)
         raise errors.InvalidError(
-            f"prefix {prefix_text(address, length)} has host bits set: {network} would be right"
+            f"prefix {decode.prefix4(address, length)} has host bits set: {network} would be right"
         )
 
 
@@ -187,12 +172,12 @@ def _check_location_set(part: node_pb2.LocationSet, slots: Mapping[int, int]) ->
 
 
 def _location_set_name(part: node_pb2.LocationSet) -> str:
-    first = values.address_text(part.addresses[0]) if part.addresses else "-"
+    first = decode.address4(part.addresses[0]) if part.addresses else "-"
     return f"{part.vni}/{first}"
 
 
 def _route_name(route: node_pb2.Route) -> str:
-    return f"{route.key.vni}/{prefix_text(route.key.prefix, route.key.length)}"
+    return f"{route.key.vni}/{decode.prefix4(route.key.prefix, route.key.length)}"
 
 
 def _sort_out(
