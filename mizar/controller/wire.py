@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planner rows as messages of the node API, and what an agent refused as rows again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
+from typing import Any, Final
+
+from mizar.controller.hostqueue import Mode, Outgoing
+from mizar.model import addresses
+from mizar.plan import rows
+from mizar.plan.rows import Key, Row, Table
+from mizar.rpc.gen.mizar.node.v1 import node_pb2
+
+_MODES: Final = {
+    Mode.DELTA: node_pb2.SyncRequest.DELTA,
+    Mode.SNAPSHOT_BEGIN: node_pb2.SyncRequest.SNAPSHOT_BEGIN,
+    Mode.SNAPSHOT_PART: node_pb2.SyncRequest.SNAPSHOT_PART,
+    Mode.PRUNE: node_pb2.SyncRequest.PRUNE,
+}
+
+
+def request(message: Outgoing) -> node_pb2.SyncRequest:
+    """One message of the queue as one message of the stream."""
+    return node_pb2.SyncRequest(
+        revision=message.revision,
+        mode=_MODES[message.mode],
+        upsert=tables(message.upserts) if message.upserts else None,
+        remove=keys(message.removals) if message.removals else None,
+    )
+
+
+# ------------------------------------------------------------------ upserts
+
+
+def tables(upserts: Iterable[Row]) -> node_pb2.Tables:
+    """Rows by table; within a table they keep their order."""
+    by_class: dict[type[Any], list[Any]] = {}
+    for row in upserts:
+        by_class.setdefault(type(row), []).append(row)
+    message = node_pb2.Tables()
+    for kind, group in by_class.items():
+        _ADD[kind](message, group)
+    return message
+
+
+def _add_hosts(message: node_pb2.Tables, group: list[rows.HostRow]) -> None:
+    message.hosts.extend([node_pb2.Host(address=row.address, name=row.name) for row in group])
+
+
+def _add_vpcs(message: node_pb2.Tables, group: list[rows.VpcRow]) -> None:
+    message.vpcs.extend(
+        [
+            node_pb2.Vpc(vni=row.vni, name=row.name, dividers=row.dividers, divides=row.divides)
+            for row in group
+        ]
+    )
+
+
+def _add_networks(message: node_pb2.Tables, group: list[rows.NetworkRow]) -> None:
+    message.networks.extend(
+        [node_pb2.Network(id=row.id, vni=row.vni, name=row.name, bounces=row.bounces) for row in group]
+    )
+
+
+def _add_routes(message: node_pb2.Tables, group: list[rows.RouteRow]) -> None:
+    message.routes.extend(
+        [
+            node_pb2.Route(
+                key=node_pb2.RouteKey(vni=row.vni, prefix=row.prefix, length=row.length),
+                kind=_ROUTE_KINDS[row.kind],
+                network=row.network,
+                shards=row.shards,
+            )
+            for row in group
+        ]
+    )
+
+
+_ROUTE_KINDS: Final = {
+    rows.RouteKind.DIVIDER: node_pb2.Route.DIVIDER,
+    rows.RouteKind.NETWORK: node_pb2.Route.NETWORK,
+    rows.RouteKind.NONE: node_pb2.Route.NONE,
+}
+
+
+def _add_shards(message: node_pb2.Tables, group: list[rows.ShardRow]) -> None:
+    """Consecutive shards of a network make one set."""
+    ordered = sorted({(row.network, row.shard): row for row in group}.values())
+    for _, run in groupby(enumerate(ordered), key=lambda at: (at[1].network, at[1].shard - at[0])):
+        shards = [row for _, row in run]
+        message.shards.add(
+            network=shards[0].network,
+            first_shard=shards[0].shard,
+            replicas=[node_pb2.Replicas(hosts=row.hosts) for row in shards],
+        )
+
+
+def _add_locations(message: node_pb2.Tables, group: list[rows.LocationRow]) -> None:
+    """Columns, one set a network. An address that comes twice keeps its order within the network."""
+    by_network: dict[tuple[int, int], list[rows.LocationRow]] = {}
+    for row in group:
+        by_network.setdefault((row.vni, row.network), []).append(row)
+    for (vni, network), located in by_network.items():
+        message.locations.add(
+            vni=vni,
+            network=network,
+            addresses=[row.address for row in located],
+            hosts=[row.host for row in located],
+        )
+
+
+def _add_endpoints(message: node_pb2.Tables, group: list[rows.EndpointRow]) -> None:
+    message.endpoints.extend([endpoint(row) for row in group])
+
+
+def endpoint(row: rows.EndpointRow) -> node_pb2.Endpoint:
+    return node_pb2.Endpoint(
+        key=node_pb2.EndpointKey(vpc=row.vpc, name=row.name),
+        vni=row.vni,
+        network=row.network,
+        shards=row.shards,
+        mac=row.mac,
+        addresses=row.addresses,
+        onlink=[node_pb2.Prefix(address=address, length=length) for address, length in row.onlink],
+        mtu=row.mtu,
+        veth=node_pb2.Veth(netns=row.netns, ifname=row.ifname),
+    )
+
+
+_ADD: Final[Mapping[type[Any], Callable[[node_pb2.Tables, list[Any]], None]]] = {
+    rows.HostRow: _add_hosts,
+    rows.VpcRow: _add_vpcs,
+    rows.NetworkRow: _add_networks,
+    rows.RouteRow: _add_routes,
+    rows.ShardRow: _add_shards,
+    rows.LocationRow: _add_locations,
+    rows.EndpointRow: _add_endpoints,
+}
+
+
+# ----------------------------------------------------------------- removals
+
+
+def keys(removals: Iterable[Key]) -> node_pb2.Keys:
+    """Keys by table. A host has all shards of a network or none, so their removal names the network."""
+    by_table: dict[Any, list[Any]] = {}
+    for table, *rest in removals:
+        by_table.setdefault(table, []).append(rest)
+    return node_pb2.Keys(
+        hosts=[address for (address,) in by_table.get(Table.HOSTS, ())],
+        vpcs=[vni for (vni,) in by_table.get(Table.VPCS, ())],
+        networks=[network for (network,) in by_table.get(Table.NETWORKS, ())],
+        routes=[
+            node_pb2.RouteKey(vni=vni, prefix=prefix, length=length)
+            for vni, prefix, length in by_table.get(Table.ROUTES, ())
+        ],
+        shards=sorted({network for network, _ in by_table.get(Table.SHARDS, ())}),
+        locations=_address_sets(by_table.get(Table.LOCATIONS, ())),
+        endpoints=[
+            node_pb2.EndpointKey(vpc=vpc, name=name) for vpc, name in by_table.get(Table.ENDPOINTS, ())
+        ],
+    )
+
+
+def _address_sets(locations: Iterable[list[int]]) -> list[node_pb2.AddressSet]:
+    by_vni: dict[int, list[int]] = {}
+    for vni, address in locations:
+        by_vni.setdefault(vni, []).append(address)
+    return [node_pb2.AddressSet(vni=vni, addresses=gone) for vni, gone in by_vni.items()]
+
+
+# ----------------------------------------------------------------- refusals
+
+
+def key_text(key: Key) -> str:
+    """A key as agents print it: `blue/web-1`, `10.0.0.1`, `7:10.0.0.0/16`."""
+    table, *rest = key
+    parts: list[Any] = list(rest)
+    match table:
+        case Table.HOSTS:
+            return addresses.to_text(parts[0])
+        case Table.ENDPOINTS:
+            return f"{parts[0]}/{parts[1]}"
+        case Table.ROUTES:
+            return f"{parts[0]}:{addresses.to_text(parts[1])}/{parts[2]}"
+        case Table.LOCATIONS:
+            return f"{parts[0]}:{addresses.to_text(parts[1])}"
+        case _:
+            return ":".join(map(str, parts))
+
+
+def refused(message: Outgoing, ack: node_pb2.SyncAck) -> Mapping[Key, str]:
+    """The rows of a message that were refused, with the agent's reason.
+
+    An error that names no row of the message stands for all its rows of that table: rather tell a row twice
+    than take one for granted.
+    """
+    if not ack.errors:
+        return {}
+    sent = [row.key for row in message.upserts] + message.removals
+    named = {(str(key[0]), key_text(key)): key for key in sent}
+    found: dict[Key, str] = {}
+    for error in ack.errors:
+        key = named.get((error.table, error.key))
+        if key is not None:
+            found[key] = error.message
+        else:
+            text = f"{error.key}: {error.message}" if error.key else error.message
+            found.update({one: text for one in sent if one[0] == error.table} or dict.fromkeys(sent, text))
+    return found
