@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arithmetic that both sides share: which shard of a network an address is in.
+"""The arithmetic that both sides share: the shard of an address, the path of a flow.
 
-Scalar and columnar forms give the same numbers as mz_mix32 and mz_shard_of of abi.h;
-tests/abi compiles those and compares.
+All give the same numbers as the C functions of bpf/include (abi.h, hash.h); tests/abi
+compiles those and compares.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-_MASK = 0xFFFFFFFF
+_MASK: Final = 0xFFFFFFFF
+_MASK64: Final = 0xFFFFFFFFFFFFFFFF
+_PORT_MASK: Final = 0x7FFF
 
 
 def mix32(value: int) -> int:
@@ -44,3 +46,31 @@ def mix32_column(values: npt.ArrayLike) -> npt.NDArray[np.uint32]:
 def shards_of(addresses: npt.NDArray[Any], shards: int) -> npt.NDArray[np.uint32]:
     """shard_of every address."""
     return mix32_column(addresses) & np.uint32(shards - 1)
+
+
+# ---------------------------------------------------------------- flows
+
+
+def flow_hash(source: int, destination: int, protocol: int, ports: int) -> int:
+    """Hash of a flow; `ports` is source << 16 | destination, 0 where there are none."""
+    h = (source << 32 | destination) ^ (protocol << 32 | ports) * 0x9E3779B97F4A7C15 & _MASK64
+    h ^= h >> 32
+    h = h * 0xD6E8FEB86659FD93 & _MASK64
+    h ^= h >> 32
+    h = h * 0xD6E8FEB86659FD93 & _MASK64
+    return (h ^ h >> 32) & _MASK
+
+
+def source_port_of(flow: int) -> int:
+    """Outer UDP source port of a flow with this hash."""
+    return 0x8000 | flow & _PORT_MASK
+
+
+def pick_replica(source_port: int, n: int) -> int:
+    """Which of n replicas packets with this outer source port use."""
+    return (source_port & _PORT_MASK) * n >> 15
+
+
+def pick_divider(source_port: int, n: int) -> int:
+    """Which of n dividers packets with this outer source port use."""
+    return (mix32(source_port) & _PORT_MASK) * n >> 15

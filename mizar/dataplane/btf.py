@@ -5,7 +5,7 @@ Only what the ABI test asks: sizes, member offsets, enum values. The format is t
 kernel's Documentation/bpf/btf.rst; libbpf finds the section and its byte order for us.
 
     types = btf.from_elf(path)
-    types.structs["mz_host"].members["mac"]   # Member(offset=8, size=6)
+    types.structs["mz_host"].members["mac"]   # Member(offset=8, size=6, type="__u8")
     types.enums["mz_hop"]["MZ_HOP_BOUNCER"]   # 2
 """
 
@@ -55,6 +55,8 @@ class Member:
 
     offset: int
     size: int
+    type: str
+    """Name of the type as written; of an array, of its elements."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,10 +112,17 @@ class _Types:
             return _POINTER_SIZE
         return found.size_or_type if found.kind in _SIZED else 0
 
+    def element_name(self, type_id: int) -> str:
+        found = self.all[type_id]
+        if found.kind == _ARR:
+            return self.element_name(_ARRAY.unpack(found.trailer)[0])
+        return found.name
+
     def struct(self, found: _Type) -> Struct:
         members = {}
         for name, type_id, bits in _MEMBER.iter_unpack(found.trailer):
-            members[self.string(name)] = Member(offset=(bits & 0xFFFFFF) // 8, size=self.size(type_id))
+            offset = (bits & 0xFFFFFF) // 8
+            members[self.string(name)] = Member(offset, self.size(type_id), self.element_name(type_id))
         return Struct(found.size_or_type, members)
 
     def enum(self, found: _Type) -> dict[str, int]:

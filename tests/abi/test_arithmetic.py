@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Python's arithmetic gives the numbers of the C functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis
+import numpy as np
+from hypothesis import strategies as st
+
+from mizar.abi import hashes
+
+U32 = st.integers(min_value=0, max_value=0xFFFFFFFF)
+PORT = st.integers(min_value=0, max_value=0xFFFF)
+SHARDS = st.integers(min_value=0, max_value=12).map(lambda bits: 1 << bits)
+
+
+@hypothesis.given(U32)
+def test_mix32_is_that_of_c(arithmetic: Any, value: int) -> None:
+    assert hashes.mix32(value) == arithmetic.mix32(value)
+
+
+@hypothesis.given(U32, SHARDS)
+def test_shard_is_that_of_c(arithmetic: Any, address: int, shards: int) -> None:
+    assert hashes.shard_of(address, shards) == arithmetic.shard_of(address, shards)
+
+
+@hypothesis.given(st.lists(U32), SHARDS)
+def test_columns_give_what_scalars_give(addresses: list[int], shards: int) -> None:
+    column = np.array(addresses, dtype=">u4")
+    assert hashes.shards_of(column, shards).tolist() == [hashes.shard_of(a, shards) for a in addresses]
+    assert column.tolist() == addresses  # untouched
+
+
+@hypothesis.given(U32, U32, st.integers(min_value=0, max_value=255), U32)
+def test_flow_hash_is_that_of_c(
+    arithmetic: Any, source: int, destination: int, proto: int, ports: int
+) -> None:
+    flow = hashes.flow_hash(source, destination, proto, ports)
+    assert flow == arithmetic.flow_hash(source, destination, proto, ports)
+    assert hashes.source_port_of(flow) == arithmetic.sport_of(flow)
+
+
+@hypothesis.given(PORT, st.integers(min_value=1, max_value=16))
+def test_picks_are_those_of_c(arithmetic: Any, port: int, n: int) -> None:
+    assert hashes.pick_replica(port, n) == arithmetic.pick_replica(port, n) < n
+    assert hashes.pick_divider(port, n) == arithmetic.pick_divider(port, n) < n
