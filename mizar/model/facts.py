@@ -68,6 +68,11 @@ def mac(serial: int) -> bytes:
     return b"\x02" + serial.to_bytes(5, "big")
 
 
+def serial_of(mac_address: bytes) -> int:
+    """The reverse of `mac`."""
+    return int.from_bytes(mac_address[1:], "big")
+
+
 def mac_text(serial: int) -> str:
     return mac(serial).hex(":")
 

@@ -9,6 +9,6 @@
     planner     apply(state, change) -> Delta; snapshot(state, host) -> all rows of a host
     roles       bouncers and dividers, for people
 
-Property that everything rests on: the rows of every host after any sequence of deltas are those of the snapshot
-of the final state. Nothing here does I/O, takes the time or draws random numbers.
+Property that everything rests on: the rows of every host after any sequence of deltas are those of the
+snapshot of the final state. Nothing here does I/O, takes the time or draws random numbers.
 """

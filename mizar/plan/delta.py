@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows that change, by stage and host.
 
-A delta is what one change asks of the hosts. Stages make before they break: until BREAK nothing that is in use
-is taken away, so a reader of any table finds a working row at every moment in between.
+A delta is what one change asks of the hosts. Stages make before they break: until BREAK nothing that is in
+use is taken away, so a reader of any table finds a working row at every moment in between.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Delta:
 
     stages: dict[rows.Stage, dict[str, Batch]] = field(default_factory=dict)
     replaces: bool = False
-    """Something else takes over from what BREAK takes away (a shard, a divider, an endpoint moved), so it must
-    wait until running flows have turned to the new one, and until hosts that are away have been told. False
-    when what goes is simply gone."""
+    """Something else takes over from what BREAK takes away (a shard, a divider, an endpoint moved), so
+    BREAK must wait until running flows have turned to the new one, and until hosts that are away have been
+    told. False when what goes is simply gone."""
 
     def __bool__(self) -> bool:
         return bool(self.stages)

@@ -5,7 +5,7 @@ The rows follow the messages of proto/mizar/node/v1: one class per table, one ro
 endpoints, which become several. Underlay and endpoint addresses are ints.
 
 What holds:
-  - `row.key` is a tuple that begins with the table and identifies the row on its host; equal keys, same entry.
+  - `row.key` is a tuple that begins with the table and identifies the row on its host.
   - Rows are immutable and hashable. They are named tuples because bulk changes make millions of them.
 """
 
@@ -29,10 +29,11 @@ class Table(enum.StrEnum):
 
 
 class Stage(enum.IntEnum):
-    """When a row changes within one delta: every host that must know has acknowledged a stage before the next begins.
+    """When a row changes within one delta: a stage begins when every host that must know has acknowledged
+    the one before.
 
-    Rows of one stage for one host are to be applied in the order: hosts, networks, locations, shards, routes,
-    vpcs, endpoints, so that what a row refers to is there first; removals in the reverse order.
+    Rows of one stage for one host are to be applied in the order hosts, networks, locations, shards, routes
+    (longest prefix first), vpcs, endpoints, so that what a row refers to is there first; removals in reverse.
     """
 
     PEERS = 0

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The delta of one change in the making.
+
+Whoever is about to change something that a cell depends on *touches* the cell first; its rows are kept as
+they were. At the end the touched cells are compared with what they have become, and every difference gets the
+stage that makes before it breaks. Locations and endpoints are noted row by row as they change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mizar.plan import cells, delta, rows, state
+from mizar.plan.rows import Stage
+
+_BEFORE_USE = {True: Stage.DIVIDERS, False: Stage.HOSTS}
+"""Stage of routes and shards, by whether the host has them as a divider."""
+
+
+class Edit:
+    """Collects one delta. `state` is changed by others between touches and `finish`."""
+
+    def __init__(self, world: state.State) -> None:
+        self.delta = delta.Delta()
+        self._world = world
+        self._vpcs: dict[tuple[str, int], tuple[state.VpcState, cells.Cell]] = {}
+        self._networks: dict[tuple[str, int], tuple[state.VpcState, state.NetworkState, cells.Cell]] = {}
+
+    # ------------------------------------------------------------------------------------------ touching
+
+    def touch_vpc(self, vpc: state.VpcState, hosts: Iterable[str]) -> None:
+        """The VPC's cell on each of these hosts is about to change."""
+        for host in hosts:
+            at = (host, vpc.fact.vni)
+            if at not in self._vpcs:
+                self._vpcs[at] = (vpc, cells.of_vpc(self._world, vpc, host))
+
+    def touch_network(self, vpc: state.VpcState, network: state.NetworkState, hosts: Iterable[str]) -> None:
+        """The network's cell on each of these hosts is about to change, and so perhaps the VPC's."""
+        hosts = tuple(hosts)
+        self.touch_vpc(vpc, hosts)
+        for host in hosts:
+            at = (host, network.fact.id)
+            if at not in self._networks:
+                self._networks[at] = (vpc, network, cells.of_network(vpc, network, host))
+
+    # ------------------------------------------------------------------------------------------- noting
+
+    def upsert(self, stage: Stage, host: str, row: rows.Row) -> None:
+        self.delta.batch(stage, host).upserts.append(row)
+
+    def remove(self, host: str, key: rows.Key) -> None:
+        self.delta.batch(Stage.BREAK, host).removals.append(key)
+
+    # ---------------------------------------------------------------------------------------- finishing
+
+    def finish(self) -> delta.Delta:
+        """Compare what was touched, and return the delta."""
+        routes: dict[tuple[str, int], _Routes] = {}
+        for (host, _), (vpc, network, before) in self._networks.items():
+            self._compare(host, before, cells.of_network(vpc, network, host), routes, vpc)
+        for (host, _), (vpc, before) in self._vpcs.items():
+            self._compare(host, before, cells.of_vpc(self._world, vpc, host), routes, vpc)
+        for (host, _), changed in routes.items():
+            self._compare_routes(host, changed)
+        return self.delta
+
+    def _compare(
+        self,
+        host: str,
+        before: cells.Cell,
+        after: cells.Cell,
+        routes: dict[tuple[str, int], _Routes],
+        vpc: state.VpcState,
+    ) -> None:
+        if before == after:
+            return
+        if before.head != after.head:
+            self._compare_heads(host, before.head, after.head, uses=host in vpc.hosts, divides=after.divides)
+        if before.shards is not after.shards:
+            self._compare_shards(host, before, after)
+        if before.routes != after.routes:
+            changed = routes.setdefault((host, vpc.fact.vni), _Routes(divides=host in vpc.dividers))
+            changed.before.update((row.key, row) for row in before.routes)
+            changed.after.update((row.key, row) for row in after.routes)
+
+    def _compare_heads(
+        self, host: str, before: cells.Head | None, after: cells.Head | None, *, uses: bool, divides: bool
+    ) -> None:
+        if after is None:
+            if before is not None:
+                self.remove(host, before.key)
+        elif isinstance(after, rows.VpcRow):
+            self._change_vpc(host, before if isinstance(before, rows.VpcRow) else None, after, uses=uses)
+        elif isinstance(before, rows.NetworkRow) and before.bounces:
+            self.upsert(Stage.BREAK, host, after)
+        else:
+            self.upsert(Stage.BOUNCERS if after.bounces else _BEFORE_USE[divides], host, after)
+
+    def _change_vpc(self, host: str, before: rows.VpcRow | None, after: rows.VpcRow, *, uses: bool) -> None:
+        if before is not None and before.divides and not after.divides:
+            # The others must have turned to other dividers before it stops; its own endpoints turn with them.
+            self.delta.replaces = True
+            if uses:
+                self.upsert(Stage.HOSTS, host, after._replace(divides=True))
+            self.upsert(Stage.BREAK, host, after)
+        elif before is not None and before.dividers and not after.dividers:
+            self.upsert(Stage.BREAK, host, after)
+        elif after.divides and (before is None or not before.divides):
+            self.upsert(Stage.DIVIDERS, host, after)
+        else:
+            self.upsert(Stage.HOSTS if after.dividers else Stage.BOUNCERS, host, after)
+
+    def _compare_shards(self, host: str, before: cells.Cell, after: cells.Cell) -> None:
+        if not after.shards:
+            removals = self.delta.batch(Stage.BREAK, host).removals
+            removals.extend(row.key for row in before.shards)
+            return
+        stage = _BEFORE_USE[after.divides]
+        if not before.shards:
+            self.delta.batch(stage, host).upserts.extend(after.shards)
+            return
+        moved = [new for old, new in zip(before.shards, after.shards, strict=True) if old != new]
+        if moved:
+            self.delta.batch(stage, host).upserts.extend(moved)
+
+    def _compare_routes(self, host: str, changed: _Routes) -> None:
+        for key, after in changed.after.items():
+            before = changed.before.get(key)
+            if before == after:
+                continue
+            stage = _BEFORE_USE[changed.divides]
+            # A divider that becomes a mere user, or whose group space is gone, answers until the break.
+            if before is not None and _knows(before) > _knows(after):
+                stage = Stage.BREAK
+            self.upsert(stage, host, after)
+        for key in changed.before.keys() - changed.after.keys():
+            self.remove(host, key)
+
+
+class _Routes:
+    """Routes of one VPC on one host that changed, from all its cells together."""
+
+    __slots__ = ("after", "before", "divides")
+
+    def __init__(self, *, divides: bool) -> None:
+        self.before: dict[rows.Key, rows.RouteRow] = {}
+        self.after: dict[rows.Key, rows.RouteRow] = {}
+        self.divides = divides
+
+
+def _knows(route: rows.RouteRow) -> int:
+    """How much a route says: where to look, that there is nothing, or whom to ask."""
+    order = {rows.RouteKind.NETWORK: 2, rows.RouteKind.NONE: 1, rows.RouteKind.DIVIDER: 0}
+    return order[route.kind]
