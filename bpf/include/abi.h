@@ -27,10 +27,10 @@
 
 /* ------------------------------------------------------------- limits */
 
-#define MZ_MAX_REPLICAS 15	/* bouncers that hold one shard */
-#define MZ_MAX_DIVIDERS 16	/* dividers of one VPC */
-#define MZ_MAX_ONLINK 4		/* IPv4 prefixes of one network */
-#define MZ_MAX_SHARDS 4096	/* shards of one network, a power of two */
+#define MZ_MAX_REPLICAS 15       /* bouncers that hold one shard */
+#define MZ_MAX_DIVIDERS 16       /* dividers of one VPC */
+#define MZ_MAX_ONLINK 4          /* IPv4 prefixes of one network */
+#define MZ_MAX_SHARDS 4096       /* shards of one network, a power of two */
 #define MZ_MAX_GENEVE_OPTIONS 63 /* 252 bytes of 4-byte options, RFC 8926 s3.4 */
 
 /* Fixed room that the inner MTU leaves for the envelope, bytes. */
@@ -58,10 +58,10 @@
 
 /* Option types; bit 7 (critical) is set where an ignorant receiver must drop. */
 enum mz_opt_type {
-	MZ_OPT_RTS = 0x01,	/* return to sender, on data packets */
-	MZ_OPT_HERE = 0x02,	/* control: endpoint is on the sending host */
-	MZ_OPT_FORGET = 0x03,	/* control: endpoint is not on the sending host */
-	MZ_OPT_ECHO = 0x04,	/* control: is the data plane of this host alive */
+	MZ_OPT_RTS = 0x01,    /* return to sender, on data packets */
+	MZ_OPT_HERE = 0x02,   /* control: endpoint is on the sending host */
+	MZ_OPT_FORGET = 0x03, /* control: endpoint is not on the sending host */
+	MZ_OPT_ECHO = 0x04,   /* control: is the data plane of this host alive */
 };
 
 /*
@@ -71,18 +71,18 @@ enum mz_opt_type {
  * it may still start over, because nobody has looked it up yet.
  */
 enum mz_hop {
-	MZ_HOP_PROBE = 0,	/* may deliver; stale: may be sent to a divider or bouncer */
-	MZ_HOP_DIVIDER = 1,	/* may divide, bounce, deliver */
-	MZ_HOP_BOUNCER = 2,	/* may bounce, deliver */
-	MZ_HOP_ENDPOINT = 3,	/* may deliver */
+	MZ_HOP_PROBE = 0,    /* may deliver; stale: may be sent to a divider or bouncer */
+	MZ_HOP_DIVIDER = 1,  /* may divide, bounce, deliver */
+	MZ_HOP_BOUNCER = 2,  /* may bounce, deliver */
+	MZ_HOP_ENDPOINT = 3, /* may deliver */
 };
 
 /* Geneve fixed header, RFC 8926 s3.4, without bit fields. */
 struct mz_geneve {
-	__u8 ver_optlen;	/* version, 2 bits; option length / 4, 6 bits */
-	__u8 flags;		/* MZ_GENEVE_F_* */
-	__be16 protocol;	/* 0x6558, transparent Ethernet */
-	__be32 vni_rsvd;	/* VNI << 8 */
+	__u8 ver_optlen; /* version, 2 bits; option length / 4, 6 bits */
+	__u8 flags;      /* MZ_GENEVE_F_* */
+	__be16 protocol; /* 0x6558, transparent Ethernet */
+	__be32 vni_rsvd; /* VNI << 8 */
 };
 
 #define MZ_GENEVE_F_CONTROL 0x80
@@ -91,13 +91,13 @@ struct mz_geneve {
 struct mz_geneve_opt {
 	__be16 opt_class;
 	__u8 type;
-	__u8 length;		/* low 5 bits: data length / 4 */
+	__u8 length; /* low 5 bits: data length / 4 */
 };
 
 struct mz_opt_rts {
 	struct mz_geneve_opt head;
-	__be32 host;		/* underlay address of the sender's host */
-	__u8 hop;		/* enum mz_hop */
+	__be32 host; /* underlay address of the sender's host */
+	__u8 hop;    /* enum mz_hop */
 	__u8 rsvd[3];
 };
 
@@ -111,16 +111,18 @@ struct mz_opt_addr4 {
 struct mz_opt_echo {
 	struct mz_geneve_opt head;
 	__be32 nonce;
-	__u8 reply;		/* 0 asks, 1 answers */
+	__u8 reply; /* 0 asks, 1 answers */
 	__u8 rsvd[3];
 };
 
 /* Source MAC of everything the network itself says to an endpoint, and the
  * only MAC that an endpoint ever resolves: locally administered, the same for
  * every tenant. */
+/* clang-format off */
 #define MZ_ROUTER_MAC { 0x02, 0x4d, 0x5a, 0x00, 0x00, 0x01 }
+/* clang-format on */
 /* Gateway address of every endpoint: link-local, takes no tenant address. */
-#define MZ_GATEWAY4 0xa9fe0101u	/* 169.254.1.1, host byte order */
+#define MZ_GATEWAY4 0xa9fe0101u /* 169.254.1.1, host byte order */
 
 /* ----------------------------------------------------------- verdicts */
 
@@ -130,67 +132,67 @@ struct mz_opt_echo {
  * Names in lower case without the prefix are the names users see.
  */
 enum mz_verdict {
-	MZ_V_PASS = 0,			/* not ours: to the host's own stack */
+	MZ_V_PASS = 0, /* not ours: to the host's own stack */
 	/* endpoint program */
-	MZ_V_LOCAL = 1,			/* delivered to an endpoint of this host */
-	MZ_V_DIRECT = 2,		/* encapsulated to the endpoint's host */
-	MZ_V_DIRECT_PROBE = 3,		/* the same, and asks to be confirmed */
+	MZ_V_LOCAL = 1,        /* delivered to an endpoint of this host */
+	MZ_V_DIRECT = 2,       /* encapsulated to the endpoint's host */
+	MZ_V_DIRECT_PROBE = 3, /* the same, and asks to be confirmed */
 	MZ_V_TO_BOUNCER = 4,
 	MZ_V_TO_DIVIDER = 5,
-	MZ_V_TO_ENDPOINT_HOST = 6,	/* own host was the bouncer */
+	MZ_V_TO_ENDPOINT_HOST = 6, /* own host was the bouncer */
 	MZ_V_ARP_REPLY = 7,
-	MZ_V_ICMP_REPLY = 8,		/* echo to the gateway */
-	MZ_V_ICMP_TOO_BIG = 9,		/* answered: fragmentation needed */
-	MZ_V_ICMP_TTL = 10,		/* answered: time exceeded */
+	MZ_V_ICMP_REPLY = 8,   /* echo to the gateway */
+	MZ_V_ICMP_TOO_BIG = 9, /* answered: fragmentation needed */
+	MZ_V_ICMP_TTL = 10,    /* answered: time exceeded */
 	/* transit program */
-	MZ_V_DELIVERED = 11,		/* decapsulated into a local endpoint */
-	MZ_V_DELIVERED_HERE = 12,	/* the same, and the sender was told where */
-	MZ_V_DIVIDED = 13,		/* on to a bouncer */
-	MZ_V_BOUNCED = 14,		/* on to the endpoint's host */
-	MZ_V_STALE = 15,		/* direct packet for a departed endpoint, passed on */
-	MZ_V_LEARNT = 16,		/* HERE taken in */
-	MZ_V_FORGOT = 17,		/* FORGET taken in */
-	MZ_V_ECHO = 18,			/* ECHO answered */
-	MZ_V_TO_TC = 19,		/* XDP hands over to the NIC's tcx program */
+	MZ_V_DELIVERED = 11,      /* decapsulated into a local endpoint */
+	MZ_V_DELIVERED_HERE = 12, /* the same, and the sender was told where */
+	MZ_V_DIVIDED = 13,        /* on to a bouncer */
+	MZ_V_BOUNCED = 14,        /* on to the endpoint's host */
+	MZ_V_STALE = 15,          /* direct packet for a departed endpoint, passed on */
+	MZ_V_LEARNT = 16,         /* HERE taken in */
+	MZ_V_FORGOT = 17,         /* FORGET taken in */
+	MZ_V_ECHO = 18,           /* ECHO answered */
+	MZ_V_TO_TC = 19,          /* XDP hands over to the NIC's tcx program */
 	/* drops: endpoint program */
 	MZ_DROP_FIRST = 32,
 	MZ_DROP_MALFORMED_ETH = 32,
 	MZ_DROP_MALFORMED_ARP = 33,
 	MZ_DROP_MALFORMED_IP = 34,
-	MZ_DROP_UNKNOWN_PORT = 35,	/* interface has no endpoint */
+	MZ_DROP_UNKNOWN_PORT = 35, /* interface has no endpoint */
 	MZ_DROP_SPOOFED_MAC = 36,
 	MZ_DROP_SPOOFED_IP = 37,
 	MZ_DROP_SPOOFED_ARP = 38,
-	MZ_DROP_ARP_UNANSWERED = 39,	/* probe, announcement, or outside the VPC */
+	MZ_DROP_ARP_UNANSWERED = 39, /* probe, announcement, or outside the VPC */
 	MZ_DROP_NOT_IPV4 = 40,
-	MZ_DROP_MULTICAST = 41,		/* multicast, broadcast */
-	MZ_DROP_TOO_BIG = 42,		/* over the MTU, may be fragmented, we do not */
-	MZ_DROP_TTL = 43,		/* expired and no ICMP error is due */
-	MZ_DROP_NO_ROUTE = 44,		/* address outside the VPC */
-	MZ_DROP_NO_NETWORK = 45,	/* in the VPC, in no network */
+	MZ_DROP_MULTICAST = 41,  /* multicast, broadcast */
+	MZ_DROP_TOO_BIG = 42,    /* over the MTU, may be fragmented, we do not */
+	MZ_DROP_TTL = 43,        /* expired and no ICMP error is due */
+	MZ_DROP_NO_ROUTE = 44,   /* address outside the VPC */
+	MZ_DROP_NO_NETWORK = 45, /* in the VPC, in no network */
 	MZ_DROP_NO_DIVIDER = 46,
 	MZ_DROP_NO_BOUNCER = 47,
-	MZ_DROP_NO_ENDPOINT = 48,	/* bouncer does not know the address */
-	MZ_DROP_UNKNOWN_HOST = 49,	/* next host is not in mz_hosts */
-	MZ_DROP_GATEWAY = 50,		/* to the gateway address, not an echo request */
+	MZ_DROP_NO_ENDPOINT = 48,  /* bouncer does not know the address */
+	MZ_DROP_UNKNOWN_HOST = 49, /* next host is not in mz_hosts */
+	MZ_DROP_GATEWAY = 50,      /* to the gateway address, not an echo request */
 	/* drops: transit program */
-	MZ_DROP_OUTER_MALFORMED = 51,	/* outer IP or UDP header */
+	MZ_DROP_OUTER_MALFORMED = 51, /* outer IP or UDP header */
 	MZ_DROP_OUTER_FRAGMENT = 52,
-	MZ_DROP_FOREIGN_PEER = 53,	/* sender is not a listed host */
+	MZ_DROP_FOREIGN_PEER = 53, /* sender is not a listed host */
 	MZ_DROP_GENEVE_VERSION = 54,
 	MZ_DROP_GENEVE_PROTOCOL = 55,
 	MZ_DROP_GENEVE_TRUNCATED = 56,
-	MZ_DROP_GENEVE_OPTION = 57,	/* option overruns, or ours with a wrong length */
-	MZ_DROP_GENEVE_CRITICAL = 58,	/* unknown critical option */
-	MZ_DROP_GENEVE_CONTROL = 59,	/* control packet without a known option */
+	MZ_DROP_GENEVE_OPTION = 57,   /* option overruns, or ours with a wrong length */
+	MZ_DROP_GENEVE_CRITICAL = 58, /* unknown critical option */
+	MZ_DROP_GENEVE_CONTROL = 59,  /* control packet without a known option */
 	MZ_DROP_INNER_MALFORMED = 60,
 	MZ_DROP_INNER_NOT_IPV4 = 61,
 	MZ_DROP_UNKNOWN_VNI = 62,
-	MZ_DROP_NOT_HERE = 63,		/* bounced to us, endpoint is not here */
-	MZ_DROP_ECN = 64,		/* CE on a not-ECT packet, RFC 6040 s4.2 */
+	MZ_DROP_NOT_HERE = 63, /* bounced to us, endpoint is not here */
+	MZ_DROP_ECN = 64,      /* CE on a not-ECT packet, RFC 6040 s4.2 */
 	/* drops: both */
-	MZ_DROP_HELPER = 65,		/* a kernel helper refused */
-	MZ_DROP_NO_CONFIG = 66,		/* the agent has not configured us yet */
+	MZ_DROP_HELPER = 65,    /* a kernel helper refused */
+	MZ_DROP_NO_CONFIG = 66, /* the agent has not configured us yet */
 	MZ_VERDICT_MAX = 96,
 };
 
@@ -200,10 +202,10 @@ enum mz_verdict {
 struct mz_config {
 	__be32 underlay_addr;
 	__u32 underlay_ifindex;
-	__u32 soft_ms;		/* direct entry older: ask to be confirmed */
-	__u32 hard_ms;		/* direct entry older: back to the bouncer */
+	__u32 soft_ms; /* direct entry older: ask to be confirmed */
+	__u32 hard_ms; /* direct entry older: back to the bouncer */
 	__u8 underlay_mac[6];
-	__u16 flags;		/* MZ_CONFIG_F_* */
+	__u16 flags; /* MZ_CONFIG_F_* */
 };
 
 #define MZ_CONFIG_F_READY 0x1
@@ -211,26 +213,26 @@ struct mz_config {
 /* mz_hosts: HASH be32 underlay address -> how to reach it. Also the list of
  * tunnel peers: who is not here is foreign. */
 struct mz_host {
-	__be32 nexthop;		/* 0: let the kernel route */
-	__u32 mac_until;	/* seconds since boot; 0 or past: mac unknown */
+	__be32 nexthop;  /* 0: let the kernel route */
+	__u32 mac_until; /* seconds since boot; 0 or past: mac unknown */
 	__u8 mac[6];
-	__u16 flags;		/* MZ_HOST_F_* */
+	__u16 flags; /* MZ_HOST_F_* */
 };
 
 #define MZ_HOST_F_SELF 0x1
-#define MZ_HOST_F_DOWN 0x2	/* does not answer ECHO: choose another replica */
+#define MZ_HOST_F_DOWN 0x2 /* does not answer ECHO: choose another replica */
 
 /* mz_vpcs: HASH u32 VNI -> what this host is for the VPC. */
 struct mz_vpc {
-	__u32 flags;		/* MZ_VPC_F_* */
-	__u32 slot;		/* mz_stats slot of the divider role */
+	__u32 flags; /* MZ_VPC_F_* */
+	__u32 slot;  /* mz_stats slot of the divider role */
 	__u32 n_dividers;
 	__be32 dividers[MZ_MAX_DIVIDERS];
 };
 
-#define MZ_VPC_F_DIVIDER 0x1	/* this host divides the VPC */
-#define MZ_VPC_F_BOUNCER 0x2	/* this host bounces for a network of it */
-#define MZ_VPC_F_ENDPOINTS 0x4	/* this host has endpoints of it */
+#define MZ_VPC_F_DIVIDER 0x1   /* this host divides the VPC */
+#define MZ_VPC_F_BOUNCER 0x2   /* this host bounces for a network of it */
+#define MZ_VPC_F_ENDPOINTS 0x4 /* this host has endpoints of it */
 
 /* mz_routes4: LPM_TRIE. prefixlen = 32 + prefix length. */
 struct mz_route_key4 {
@@ -240,21 +242,21 @@ struct mz_route_key4 {
 };
 
 enum mz_route_kind {
-	MZ_ROUTE_DIVIDER = 1,	/* ask a divider: we do not know the networks */
-	MZ_ROUTE_NETWORK = 2,	/* a network, or the VPC's group space: shards are here */
-	MZ_ROUTE_NONE = 3,	/* in the VPC, but in no network */
+	MZ_ROUTE_DIVIDER = 1, /* ask a divider: we do not know the networks */
+	MZ_ROUTE_NETWORK = 2, /* a network, or the VPC's group space: shards are here */
+	MZ_ROUTE_NONE = 3,    /* in the VPC, but in no network */
 };
 
 struct mz_route {
-	__u32 kind;		/* enum mz_route_kind */
-	__u32 network;		/* network id */
-	__u32 shards;		/* number of shards, a power of two */
+	__u32 kind;    /* enum mz_route_kind */
+	__u32 network; /* network id */
+	__u32 shards;  /* number of shards, a power of two */
 };
 
 /* mz_shards: HASH. Which bouncers hold a shard of a network. */
 struct mz_shard_key {
 	__u32 network;
-	__u32 shard;		/* mz_shard_of(), below route.shards */
+	__u32 shard; /* mz_shard_of(), below route.shards */
 };
 
 struct mz_shard {
@@ -271,18 +273,18 @@ struct mz_addr_key4 {
 /* mz_locations4: HASH mz_addr_key4. The bouncer's table. */
 struct mz_location {
 	__be32 host;
-	__u32 slot;		/* mz_stats slot of the bouncer role of the network */
+	__u32 slot; /* mz_stats slot of the bouncer role of the network */
 };
 
 /* mz_endpoints4: HASH mz_addr_key4. Endpoints of this host. */
 struct mz_endpoint {
-	__u32 ifindex;		/* host side of the attachment */
-	__u32 slot;		/* mz_stats slot of the endpoint */
+	__u32 ifindex; /* host side of the attachment */
+	__u32 slot;    /* mz_stats slot of the endpoint */
 	__u8 mac[6];
-	__u16 flags;		/* MZ_ENDPOINT_F_* */
+	__u16 flags; /* MZ_ENDPOINT_F_* */
 };
 
-#define MZ_ENDPOINT_F_PEER 0x1	/* veth: deliver with bpf_redirect_peer */
+#define MZ_ENDPOINT_F_PEER 0x1 /* veth: deliver with bpf_redirect_peer */
 
 struct mz_prefix4 {
 	__be32 addr;
@@ -292,9 +294,9 @@ struct mz_prefix4 {
 /* mz_ports: HASH u32 ifindex -> who speaks on this interface. */
 struct mz_port {
 	__u32 vni;
-	__be32 addr;		/* first address; others are found in mz_endpoints4 */
+	__be32 addr; /* first address; others are found in mz_endpoints4 */
 	__u8 mac[6];
-	__u16 mtu;		/* inner MTU, bytes of IP packet */
+	__u16 mtu; /* inner MTU, bytes of IP packet */
 	__u32 network;
 	__u32 shards;
 	__u32 slot;
@@ -305,14 +307,14 @@ struct mz_port {
 /* mz_direct4: LRU_HASH mz_addr_key4. Learnt from traffic. */
 struct mz_direct {
 	__be32 host;
-	__u32 confirmed;	/* milliseconds since boot, modulo 2^32 */
+	__u32 confirmed; /* milliseconds since boot, modulo 2^32 */
 };
 
 /* mz_stats: PERCPU_ARRAY. Slots are given out by the agent; slot 0 is nobody's.
  * tx: sent by the endpoint, or passed on in the role. rx: delivered to the endpoint. */
 struct mz_stats {
 	__u64 tx_packets;
-	__u64 tx_bytes;		/* bytes of inner Ethernet frames, GSO packets counted once per packet */
+	__u64 tx_bytes; /* bytes of inner Ethernet frames, GSO packets counted once per packet */
 	__u64 rx_packets;
 	__u64 rx_bytes;
 };
@@ -342,8 +344,7 @@ static inline __u32 mz_shard_of(__u32 addr, __u32 shards)
 	return mz_mix32(addr) & (shards - 1);
 }
 
-#define MZ_ASSERT_SIZE(type, size) \
-	_Static_assert(sizeof(struct type) == (size), "size of " #type)
+#define MZ_ASSERT_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), "size of " #type)
 
 MZ_ASSERT_SIZE(mz_geneve, 8);
 MZ_ASSERT_SIZE(mz_geneve_opt, 4);

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * first_hop.h - a packet of an endpoint: is it allowed, where to, and off.
+ */
+#ifndef MIZAR_FIRST_HOP_H
+#define MIZAR_FIRST_HOP_H
+
+#include "arp.h"
+#include "icmp.h"
+#include "tc.h"
+#include "maps/direct4.h"
+
+#define MZ_ENCAP_FLAGS                                                                           \
+	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | \
+	 BPF_F_ADJ_ROOM_ENCAP_L2(MZ_ETH_LEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
+
+/* Who sends, and what. */
+struct mz_sender {
+	const struct mz_config *config;
+	const struct mz_port *port;
+	struct mz_packet4 packet;
+	__u32 bytes; /* of the frame, as it came */
+};
+
+/*
+ * Room for the outer headers. Refused where the packet already is a tunnel's, because the endpoint
+ * has one of its own, or forwards what another tunnel brought: then without telling the kernel.
+ */
+static __always_inline bool mz_make_room(struct __sk_buff *skb, __s32 room)
+{
+	if (likely(!bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, MZ_ENCAP_FLAGS)))
+		return true;
+	return !bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
+}
+
+static __always_inline void mz_write_inner_eth(struct mz_eth *eth, const struct mz_port *port)
+{
+	mz_mac_set_router(eth->dst);
+	mz_mac_set(eth->src, port->mac);
+	eth->proto = bpf_htons(ETH_P_IP);
+}
+
+/* @opt_len, 0 or MZ_OPT_LEN, is a constant wherever this is called. */
+static __always_inline bool mz_encap(struct __sk_buff *skb, const struct mz_sender *s,
+				     const struct mz_question *q, const struct mz_next *next,
+				     __u32 opt_len)
+{
+	struct mz_envelope envelope = {
+		.vni = q->key.vni,
+		.from = q->self,
+		.to = next->host,
+		.sport = q->sport,
+		.tos = s->packet.tos,
+		.opt_len = opt_len,
+	};
+	__u32 total = skb->len - MZ_ETH_LEN + MZ_ROOM + opt_len;
+	void *data;
+
+	if (total > 0xffff || !mz_make_room(skb, MZ_ROOM + opt_len))
+		return false;
+	data = (void *)(long)skb->data;
+	if (data + MZ_ETH_LEN + MZ_ROOM + opt_len > (void *)(long)skb->data_end)
+		return false;
+	mz_write_ip_udp(data + MZ_OFF_IP, &envelope, total);
+	mz_write_geneve(data + MZ_OFF_GENEVE, &envelope);
+	if (opt_len)
+		mz_write_rts(data + MZ_OFF_OPTIONS, q->self, next->hop);
+	mz_write_inner_eth(data + MZ_OFF_OPTIONS + opt_len, s->port);
+	return true;
+}
+
+static __always_inline mz_exit mz_encap_to(struct __sk_buff *skb, const struct mz_sender *s,
+					   const struct mz_question *q, const struct mz_next *next,
+					   __u32 opt_len, enum mz_verdict verdict)
+{
+	if (!mz_encap(skb, s, q, next, opt_len))
+		return MZ_DROP_HELPER;
+	mz_count_tx(s->port->slot, s->bytes);
+	return MZ_EXIT(verdict, mz_send(s->config, next->via));
+}
+
+/* Not known to be anywhere: through the network. */
+static __noinline mz_exit mz_ask_network(struct __sk_buff *skb, const struct mz_sender *s,
+					 const struct mz_question *q, bool on_link)
+{
+	struct mz_next next = {};
+	mz_exit exit;
+
+	if (on_link)
+		exit = mz_choose_bouncer(q, s->port->network, s->port->shards, &next);
+	else
+		exit = mz_choose_in_vpc(q, mz_vpc_get(q->key.vni), false, &next);
+	if (exit >= MZ_DROP_FIRST || !next.via)
+		return exit;
+	exit = mz_encap_to(skb, s, q, &next, MZ_OPT_LEN, exit);
+	if ((exit & 0xff) < MZ_DROP_FIRST)
+		mz_count_roles(&next, s->bytes);
+	return exit;
+}
+
+/* The direct path, if it is known, not too old, and its host is not down. */
+static __always_inline mz_exit mz_direct_path(struct __sk_buff *skb, const struct mz_sender *s,
+					      const struct mz_question *q)
+{
+	const struct mz_direct *direct = mz_direct4_get(&q->key);
+	struct mz_next next = {};
+	__u32 age;
+
+	if (!direct)
+		return MZ_GO_ON;
+	age = mz_now_ms() - direct->confirmed;
+	if (age >= s->config->hard_ms)
+		return MZ_GO_ON;
+	mz_next_host(&next, direct->host);
+	if (!mz_is_up(next.via))
+		return MZ_GO_ON;
+	if (age < s->config->soft_ms)
+		return mz_encap_to(skb, s, q, &next, 0, MZ_V_DIRECT);
+	next.hop = MZ_HOP_PROBE;
+	return mz_encap_to(skb, s, q, &next, MZ_OPT_LEN, MZ_V_DIRECT_PROBE);
+}
+
+static __always_inline mz_exit mz_deliver_local(struct __sk_buff *skb, const struct mz_sender *s,
+						const struct mz_endpoint *endpoint)
+{
+	if (!mz_address_to(skb, endpoint))
+		return MZ_DROP_HELPER;
+	mz_count_tx(s->port->slot, s->bytes);
+	mz_count_rx(endpoint->slot, s->bytes);
+	return MZ_EXIT(MZ_V_LOCAL, mz_deliver(endpoint));
+}
+
+static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_sender *s,
+					bool on_link)
+{
+	struct mz_question q = {
+		.key = {.vni = s->port->vni, .addr = s->packet.dst},
+		.self = s->config->underlay_addr,
+	};
+	const struct mz_endpoint *endpoint = mz_endpoint4_get(&q.key);
+	mz_exit exit;
+
+	if (endpoint)
+		return mz_deliver_local(skb, s, endpoint);
+	q.sport = mz_sport_of(mz_flow_of(&s->packet));
+	exit = mz_direct_path(skb, s, &q);
+	return exit == MZ_GO_ON ? mz_ask_network(skb, s, &q, on_link) : exit;
+}
+
+/* What each packet on the wire will carry, above the MTU? */
+static __always_inline bool mz_is_too_big(const struct __sk_buff *skb, const struct mz_packet4 *p,
+					  __u32 mtu)
+{
+	if (skb->gso_size)
+		return p->head + p->l4 + skb->gso_size > mtu;
+	return p->total > mtu;
+}
+
+static __always_inline bool mz_decrement_ttl(struct __sk_buff *skb)
+{
+	struct iphdr *ip = (void *)(long)skb->data + MZ_ETH_LEN;
+	__be16 *ttl = (__be16 *)&ip->ttl, old;
+
+	if ((void *)(ip + 1) > (void *)(long)skb->data_end)
+		return false;
+	old = *ttl;
+	*ttl = old - bpf_htons(0x100);
+	ip->check = mz_csum_fold(mz_csum_unfold(ip->check) + mz_csum_swap16(old, *ttl));
+	return true;
+}
+
+/* Off-link is one router away, and we are the router. */
+static __always_inline mz_exit mz_router_hop(struct __sk_buff *skb, const struct mz_sender *s)
+{
+	if (s->packet.ttl <= 1)
+		return mz_icmp_ttl(skb, s->port, &s->packet);
+	return mz_decrement_ttl(skb) ? MZ_GO_ON : MZ_DROP_HELPER;
+}
+
+static __always_inline mz_exit mz_may_send(struct __sk_buff *skb, const struct mz_sender *s)
+{
+	const struct mz_packet4 *p = &s->packet;
+
+	/* Nor to "this network" and loopback, RFC 1122 s3.2.1.3. */
+	if (mz_ip_is_group(p->dst) || !(p->dst & bpf_htonl(0xff000000)) ||
+	    (p->dst & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000))
+		return MZ_DROP_MULTICAST;
+	if (!mz_port_has(s->port, skb->ifindex, p->src))
+		return MZ_DROP_SPOOFED_IP;
+	if (p->dst == bpf_htonl(MZ_GATEWAY4))
+		return mz_icmp_gateway(skb, s->port, p);
+	if (mz_is_too_big(skb, p, s->port->mtu))
+		return mz_icmp_too_big(skb, s->port, p);
+	return MZ_GO_ON;
+}
+
+/* Bytes behind the packet: padding, or worse. They must not make the tunnel's packets too long. */
+static __always_inline mz_exit mz_trim(struct __sk_buff *skb, const struct mz_packet4 *p)
+{
+	__u32 len = MZ_ETH_LEN + p->total;
+
+	if (likely(skb->len == len))
+		return MZ_GO_ON;
+	if (skb->gso_size)
+		return MZ_DROP_MALFORMED_IP;
+	return bpf_skb_change_tail(skb, len, 0) ? MZ_DROP_HELPER : MZ_GO_ON;
+}
+
+static __always_inline mz_exit mz_first_hop_ip(struct __sk_buff *skb, struct mz_sender *s)
+{
+	bool on_link;
+	mz_exit exit;
+
+	exit = mz_read_packet4((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len,
+			       &s->packet);
+	if (exit == MZ_GO_ON)
+		exit = mz_trim(skb, &s->packet);
+	if (exit == MZ_GO_ON)
+		exit = mz_may_send(skb, s);
+	if (exit != MZ_GO_ON)
+		return exit;
+	on_link = mz_port_on_link(s->port, s->packet.dst);
+	if (!on_link)
+		exit = mz_router_hop(skb, s);
+	return exit == MZ_GO_ON ? mz_route(skb, s, on_link) : exit;
+}
+
+static __always_inline mz_exit mz_first_hop(struct __sk_buff *skb)
+{
+	struct mz_sender s = {.port = mz_port_get(skb->ifindex), .bytes = skb->len};
+	const struct mz_eth *eth;
+
+	if (!s.port)
+		return MZ_DROP_UNKNOWN_PORT;
+	s.config = mz_config_get();
+	if (!s.config)
+		return MZ_DROP_NO_CONFIG;
+	mz_linear(skb, MZ_NEED_PACKET4);
+	eth = (void *)(long)skb->data;
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+		return MZ_DROP_MALFORMED_ETH;
+	if (!mz_mac_is(eth->src, s.port->mac))
+		return MZ_DROP_SPOOFED_MAC;
+	if (eth->proto == bpf_htons(ETH_P_ARP))
+		return mz_first_hop_arp(skb, s.port);
+	if (mz_mac_is_group(eth->dst))
+		return MZ_DROP_MULTICAST;
+	if (eth->proto != bpf_htons(ETH_P_IP))
+		return MZ_DROP_NOT_IPV4;
+	return mz_first_hop_ip(skb, &s);
+}
+
+#endif

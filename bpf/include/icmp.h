@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * icmp.h - what the network says to an endpoint: echo replies of the gateway, and the
+ * errors of RFC 792, by the rules of RFC 1122 s3.2.2 on when not to.
+ */
+#ifndef MIZAR_ICMP_H
+#define MIZAR_ICMP_H
+
+#include "envelope.h"
+#include "packet4.h"
+#include "port.h"
+
+/* An error is at most 576 bytes long, RFC 1812 s4.3.2.3. */
+#define MZ_ICMP_QUOTE (576 - MZ_IP_LEN - MZ_ICMP_LEN)
+
+/* Never about an error, or about what is not the start of a packet. Of messages that we cannot
+ * read the type is 0 and the size too small to matter. */
+static __always_inline bool mz_icmp_is_due(const struct mz_packet4 *p)
+{
+	if (p->frag & MZ_IP_OFFSET)
+		return false;
+	if (p->proto != IPPROTO_ICMP)
+		return true;
+	return p->total >= p->head + MZ_ICMP_LEN && p->icmp_type != MZ_ICMP_UNREACHABLE &&
+	       p->icmp_type != MZ_ICMP_SOURCE_QUENCH && p->icmp_type != MZ_ICMP_REDIRECT &&
+	       p->icmp_type != MZ_ICMP_TIME_EXCEEDED && p->icmp_type != MZ_ICMP_PARAMETER_PROBLEM;
+}
+
+/* Of the (even) bytes from @icmp to the end of the packet. */
+static __always_inline __sum16 mz_icmp_checksum(const struct mz_icmp *icmp, void *end)
+{
+	const __u16 *word = (const __u16 *)icmp;
+	__u64 sum = 0;
+
+	/* For the verifier: a pointer of its own, which may turn out to be past the end. */
+	asm volatile("" : "+r"(word));
+	for (int i = 0; i < (MZ_ICMP_LEN + MZ_ICMP_QUOTE) / 2; i++, word++) {
+		if ((void *)(word + 1) > end)
+			break;
+		sum += *word;
+	}
+	return mz_csum_fold(sum);
+}
+
+static __always_inline void mz_icmp_ip(struct iphdr *ip, __be32 to, __u32 total)
+{
+	*(__be16 *)ip = bpf_htons(0x45c0); /* precedence: internetwork control, RFC 1812 s4.3.2.5 */
+	ip->tot_len = bpf_htons(total);
+	ip->id = 0;
+	ip->frag_off = bpf_htons(MZ_IP_DF);
+	ip->ttl = MZ_TTL;
+	ip->protocol = IPPROTO_ICMP;
+	ip->check = 0;
+	ip->saddr = bpf_htonl(MZ_GATEWAY4);
+	ip->daddr = to;
+	ip->check = mz_csum_fold(mz_ip_sum(ip));
+}
+
+static __always_inline bool mz_icmp_write(struct __sk_buff *skb, const struct mz_port *port,
+					  const struct mz_icmp *error)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct mz_eth *eth = data;
+	struct iphdr *ip = data + MZ_ETH_LEN, *quoted;
+	struct mz_icmp *icmp = (void *)(ip + 1);
+
+	quoted = (void *)(icmp + 1);
+	if ((void *)(quoted + 1) > end)
+		return false;
+	mz_mac_set(eth->dst, port->mac);
+	mz_mac_set_router(eth->src);
+	mz_icmp_ip(ip, quoted->saddr, skb->len - MZ_ETH_LEN);
+	*icmp = *error;
+	icmp->check = mz_icmp_checksum(icmp, end);
+	return true;
+}
+
+/*
+ * Turn the packet into an error about itself and send it back. Cut first: that also
+ * ends GSO, which would make the kernel count the new headers as payload.
+ */
+static __noinline mz_exit mz_icmp_error(struct __sk_buff *skb, const struct mz_port *port,
+					const struct mz_icmp *error, __u32 total)
+{
+	__u32 quote = MZ_MIN(total, MZ_ICMP_QUOTE) & ~1u;
+
+	if (bpf_skb_change_tail(skb, MZ_ETH_LEN + quote, 0))
+		return MZ_DROP_HELPER;
+	if (bpf_skb_adjust_room(skb, MZ_IP_LEN + MZ_ICMP_LEN, BPF_ADJ_ROOM_MAC, 0))
+		return MZ_DROP_HELPER;
+	if (bpf_skb_pull_data(skb, skb->len) || !mz_icmp_write(skb, port, error))
+		return MZ_DROP_HELPER;
+	return MZ_EXIT(error->type == MZ_ICMP_TIME_EXCEEDED ? MZ_V_ICMP_TTL : MZ_V_ICMP_TOO_BIG,
+		       bpf_redirect(skb->ifindex, 0));
+}
+
+static __always_inline mz_exit mz_icmp_too_big(struct __sk_buff *skb, const struct mz_port *port,
+					       const struct mz_packet4 *p)
+{
+	struct mz_icmp error = {
+		.type = MZ_ICMP_UNREACHABLE,
+		.code = MZ_ICMP_FRAG_NEEDED,
+		.rest = bpf_htonl(port->mtu),
+	};
+
+	if (!(p->frag & MZ_IP_DF) || !mz_icmp_is_due(p))
+		return MZ_DROP_TOO_BIG;
+	return mz_icmp_error(skb, port, &error, p->total);
+}
+
+static __always_inline mz_exit mz_icmp_ttl(struct __sk_buff *skb, const struct mz_port *port,
+					   const struct mz_packet4 *p)
+{
+	struct mz_icmp error = {.type = MZ_ICMP_TIME_EXCEEDED};
+
+	return mz_icmp_is_due(p) ? mz_icmp_error(skb, port, &error, p->total) : MZ_DROP_TTL;
+}
+
+/* A packet to the gateway address: an echo request is answered in place. */
+static __noinline mz_exit mz_icmp_gateway(struct __sk_buff *skb, const struct mz_port *port,
+					  const struct mz_packet4 *p)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct mz_eth *eth = data;
+	struct iphdr *ip = data + MZ_ETH_LEN;
+	struct mz_icmp *icmp = (void *)ip + (p->head & 0x3c);
+	__be16 echo = bpf_htons(MZ_ICMP_ECHO_REQUEST << 8), ttl,
+	       fresh = bpf_htons(MZ_TTL << 8 | IPPROTO_ICMP);
+
+	if (p->proto != IPPROTO_ICMP || mz_is_fragment(p) || p->icmp_type != MZ_ICMP_ECHO_REQUEST ||
+	    p->icmp_code || p->total < p->head + MZ_ICMP_LEN)
+		return MZ_DROP_GATEWAY;
+	if ((void *)(ip + 1) > end || (void *)(icmp + 1) > end)
+		return MZ_DROP_HELPER;
+	mz_mac_set(eth->dst, port->mac);
+	mz_mac_set_router(eth->src);
+	ttl = *(__be16 *)&ip->ttl;
+	ip->daddr = p->src;
+	ip->saddr = p->dst;
+	*(__be16 *)&ip->ttl = fresh;
+	ip->check = mz_csum_fold(mz_csum_unfold(ip->check) + mz_csum_swap16(ttl, fresh));
+	icmp->type = MZ_ICMP_ECHO_REPLY;
+	icmp->check = mz_csum_fold(mz_csum_unfold(icmp->check) + mz_csum_swap16(echo, 0));
+	return MZ_EXIT(MZ_V_ICMP_REPLY, bpf_redirect(skb->ifindex, 0));
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* maps/direct4.h - which host an endpoint was last seen on, learnt from traffic. */
+#ifndef MIZAR_MAPS_DIRECT4_H
+#define MIZAR_MAPS_DIRECT4_H
+
+#include "base.h"
+#include "maps/hosts.h"
+
+#define MZ_DIRECT4_QUIET_MS 1000
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MZ_DIRECT4_MAX);
+	__type(key, struct mz_addr_key4);
+	__type(value, struct mz_direct);
+} mz_direct4 SEC(".maps");
+
+static __always_inline const struct mz_direct *mz_direct4_get(const struct mz_addr_key4 *key)
+{
+	return bpf_map_lookup_elem(&mz_direct4, key);
+}
+
+/*
+ * @key is on @host, says the traffic. A confirmed entry is written once a second
+ * at most, and in place: neither costs a packet an update of the hash.
+ */
+static __always_inline void mz_direct4_learn(const struct mz_addr_key4 *key, __be32 host)
+{
+	struct mz_direct *known = bpf_map_lookup_elem(&mz_direct4, key);
+	struct mz_direct fresh = {.host = host, .confirmed = mz_now_ms()};
+
+	if (known && known->host == host) {
+		if (fresh.confirmed - known->confirmed > MZ_DIRECT4_QUIET_MS)
+			known->confirmed = fresh.confirmed;
+		return;
+	}
+	if (mz_is_peer(host))
+		bpf_map_update_elem(&mz_direct4, key, &fresh, BPF_ANY);
+}
+
+/* @key is not on @host; what other hosts said about it stands. */
+static __always_inline void mz_direct4_forget(const struct mz_addr_key4 *key, __be32 host)
+{
+	const struct mz_direct *known = mz_direct4_get(key);
+
+	if (known && known->host == host)
+		bpf_map_delete_elem(&mz_direct4, key);
+}
+
+#endif
