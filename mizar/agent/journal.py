@@ -31,7 +31,8 @@ CREATE TABLE vpcs (vni INTEGER PRIMARY KEY, slot INTEGER NOT NULL, message BLOB 
 CREATE TABLE networks (id INTEGER PRIMARY KEY, slot INTEGER NOT NULL, message BLOB NOT NULL);
 CREATE TABLE endpoints (
     vpc TEXT NOT NULL, name TEXT NOT NULL,
-    slot INTEGER NOT NULL, ifindex INTEGER NOT NULL, mtu INTEGER NOT NULL, made INTEGER NOT NULL,
+    slot INTEGER NOT NULL, ifindex INTEGER NOT NULL, cookie TEXT NOT NULL, mtu INTEGER NOT NULL,
+    made INTEGER NOT NULL,
     message BLOB NOT NULL,
     PRIMARY KEY (vpc, name)
 ) WITHOUT ROWID;
@@ -46,10 +47,11 @@ class EndpointRecord:
 
     message: node_pb2.Endpoint
     slot: int
-    ifindex: int
-    """Host side; 0 until it exists."""
     mtu: int
-    made: bool
+    ifindex: int = 0
+    """Host side; 0 until it exists, and after it has gone without us."""
+    netns_cookie: int = 0
+    made: bool = False
 
 
 class Journal:
@@ -117,23 +119,26 @@ class Journal:
     # ------------------------------------------------------------ endpoints
 
     def endpoints(self) -> list[EndpointRecord]:
-        rows = self._query("SELECT message, slot, ifindex, mtu, made FROM endpoints")
+        rows = self._query("SELECT message, slot, mtu, ifindex, cookie, made FROM endpoints")
         return [
             EndpointRecord(
                 message=node_pb2.Endpoint.FromString(message),
                 slot=slot,
-                ifindex=ifindex,
                 mtu=mtu,
+                ifindex=ifindex,
+                netns_cookie=int(cookie),
                 made=bool(made),
             )
-            for message, slot, ifindex, mtu, made in rows
+            for message, slot, mtu, ifindex, cookie, made in rows
         ]
 
     def put_endpoint(self, record: EndpointRecord) -> None:
         key = record.message.key
         body = record.message.SerializeToString()
-        row = (key.vpc, key.name, record.slot, record.ifindex, record.mtu, record.made, body)
-        self._write("INSERT OR REPLACE INTO endpoints VALUES (?, ?, ?, ?, ?, ?, ?)", [row])
+        # A cookie has 64 bits without a sign, an SQLite integer has one.
+        cookie = str(record.netns_cookie)
+        row = (key.vpc, key.name, record.slot, record.ifindex, cookie, record.mtu, record.made, body)
+        self._write("INSERT OR REPLACE INTO endpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [row])
 
     def drop_endpoint(self, vpc: str, name: str) -> None:
         self._write("DELETE FROM endpoints WHERE vpc = ? AND name = ?", [(vpc, name)])

@@ -29,7 +29,7 @@ _NTF_USE: Final = 0x01
 _NUD_USABLE: Final = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # REACHABLE STALE DELAY PROBE PERMANENT
 _RTN_UNICAST: Final = 1
 _ASK_AT_ONCE: Final = 64
-"""Routes asked for before others may use the netlink thread."""
+"""Questions asked before others may use the netlink thread."""
 
 
 class KernelUnderlay:
@@ -58,14 +58,14 @@ class KernelUnderlay:
     def hops(self, addresses: Collection[int]) -> dict[int, underlay.Hop]:
         with self._lock:
             known = self._nexthops
-        missing = iter([address for address in addresses if address not in known])
-        while part := list(itertools.islice(missing, _ASK_AT_ONCE)):
+        for part in _parts(address for address in addresses if address not in known):
             known.update(self._requests.run("read routes", self._route_question(part)))
         macs = self._requests.run("read neighbours", self._read_neighbours)
         return {address: underlay.Hop(known[address], macs.get(known[address])) for address in addresses}
 
     def provoke(self, nexthops: Collection[int]) -> None:
-        self._requests.run("resolve neighbours", lambda ip: self._use_neighbours(ip, nexthops))
+        for part in _parts(nexthops):
+            self._requests.run("resolve neighbours", self._neighbour_request(part))
 
     def watch(self, changed: Callable[[underlay.Change], None]) -> None:
         def on_change(what: underlay.Change) -> None:
@@ -98,16 +98,23 @@ class KernelUnderlay:
     def _read_neighbours(self, ip: pyroute2.IPRoute) -> dict[int, bytes]:
         return dict(_usable(ip.get_neighbours(family=_AF_INET, ifindex=self._nic.ifindex)))
 
-    def _use_neighbours(self, ip: pyroute2.IPRoute, addresses: Iterable[int]) -> None:
-        for address in addresses:
-            ip.neigh(
-                "replace",
-                dst=decode.address4(address),
-                ifindex=self._nic.ifindex,
-                family=_AF_INET,
-                flags=_NTF_USE,
-                state=0,
-            )
+    def _neighbour_request(self, addresses: list[int]) -> Callable[[pyroute2.IPRoute], None]:
+        def use(ip: pyroute2.IPRoute) -> None:
+            for address in addresses:
+                dst = decode.address4(address)
+                # With NTF_USE the state is the kernel's to keep; an entry is made if there is none.
+                ip.neigh(
+                    "replace", dst=dst, ifindex=self._nic.ifindex, family=_AF_INET, flags=_NTF_USE, state=0
+                )
+
+        return use
+
+
+def _parts(addresses: Iterable[int]) -> Iterator[list[int]]:
+    """A few at a time: others wait for the netlink thread meanwhile."""
+    rest = iter(addresses)
+    while part := list(itertools.islice(rest, _ASK_AT_ONCE)):
+        yield part
 
 
 def _usable(neighbours: Iterable[Any]) -> Iterator[tuple[int, bytes]]:

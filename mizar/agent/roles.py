@@ -7,14 +7,17 @@ What holds:
  - A role has a slot of its own from its first message to its last; a slot is cleared before it counts.
  - The kernel's row is written only when it changes.
 
-Not thread-safe: callers hold the tables' lock.
+Safe for threads.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable
+import functools
+import threading
+from collections.abc import Callable, Iterable
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +27,20 @@ from mizar.abi import layout
 from mizar.agent import journal, rows, slots, writer
 from mizar.dataplane import protocol
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _locked(method: Callable[Concatenate[Roles, P], R]) -> Callable[Concatenate[Roles, P], R]:
+    """Run a method of Roles under its lock."""
+
+    @functools.wraps(method)
+    def run(self: Roles, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +75,13 @@ class Roles:
         self._writer = output
         self._journal = memory
         self._slots = allocator
+        self._lock = threading.RLock()
         self._vpcs: dict[int, tuple[int, node_pb2.Vpc]] = {}
         self._networks: dict[int, tuple[int, node_pb2.Network]] = {}
         self._bouncing: collections.Counter[int] = collections.Counter()
         self._endpoints: collections.Counter[int] = collections.Counter()
         self._rows: dict[int, bytes] = {}
-        self.bouncer_slots: dict[int, int] = {}
-        """Slot by network id, of the networks that bounce here."""
+        self._bouncer_slots: dict[int, int] = {}
         self._adopt()
 
     def _adopt(self) -> None:
@@ -80,27 +97,38 @@ class Roles:
     def knows_vpc(self, vni: int) -> bool:
         return vni in self._vpcs
 
+    @_locked
     def vnis(self) -> set[int]:
         """All VPCs that are known, or have a row in the kernel that nobody remembers."""
         return self._vpcs.keys() | self._rows.keys()
 
+    @_locked
     def network_ids(self) -> set[int]:
         return set(self._networks)
 
+    @_locked
     def dividers(self) -> list[Divider]:
         return [Divider(vni, slot) for vni, (slot, _) in self._vpcs.items() if slot]
 
+    @_locked
     def bouncers(self) -> list[Bouncer]:
         return [
             Bouncer(network.vni, number, slot) for number, (slot, network) in self._networks.items() if slot
         ]
 
+    @_locked
+    def bouncer_slots(self) -> dict[int, int]:
+        """Slot by network id, of the networks that bounce here."""
+        return dict(self._bouncer_slots)
+
+    @_locked
     def used_dividers(self) -> set[int]:
         """Addresses of all hosts that divide for us."""
         return {address for _, vpc in self._vpcs.values() for address in vpc.dividers}
 
     # ------------------------------------------------------------ VPCs
 
+    @_locked
     def put_vpcs(self, vpcs: Iterable[node_pb2.Vpc]) -> list[node_pb2.EntryError]:
         """Insert or replace."""
         failed: list[node_pb2.EntryError] = []
@@ -127,6 +155,7 @@ class Roles:
         self._vpcs[vpc.vni] = (wanted, vpc)
         return [vpc.vni]
 
+    @_locked
     def drop_vpcs(self, vnis: Iterable[int]) -> list[node_pb2.EntryError]:
         """Remove; one that still has endpoints here is refused, because they would lose their way out."""
         failed: list[node_pb2.EntryError] = []
@@ -147,6 +176,7 @@ class Roles:
 
     # ------------------------------------------------------------ networks
 
+    @_locked
     def put_networks(self, networks: Iterable[node_pb2.Network]) -> list[node_pb2.EntryError]:
         """Insert or replace; the VPC must be known."""
         failed: list[node_pb2.EntryError] = []
@@ -176,6 +206,7 @@ class Roles:
         self._keep_network(wanted, network)
         return [network.id]
 
+    @_locked
     def drop_networks(self, ids: Iterable[int]) -> list[node_pb2.EntryError]:
         gone = [number for number in ids if number in self._networks]
         touched: set[int] = set()
@@ -190,22 +221,24 @@ class Roles:
     def _keep_network(self, slot: int, network: node_pb2.Network) -> None:
         self._networks[network.id] = (slot, network)
         if network.bounces:
-            self.bouncer_slots[network.id] = slot
+            self._bouncer_slots[network.id] = slot
             self._bouncing[network.vni] += 1
 
     def _forget_network(self, network: node_pb2.Network) -> None:
         del self._networks[network.id]
-        if self.bouncer_slots.pop(network.id, None) is not None:
+        if self._bouncer_slots.pop(network.id, None) is not None:
             self._bouncing[network.vni] -= 1
 
     # ------------------------------------------------------------ endpoints
 
+    @_locked
     def endpoint_added(self, vni: int) -> None:
         """An endpoint of the VPC is about to be here. ConflictError if the VPC is not known."""
         if vni not in self._vpcs:
             raise errors.ConflictError(f"VPC with VNI {vni} is not known here: send its Vpc first")
         self._count_endpoint(vni, 1)
 
+    @_locked
     def endpoint_removed(self, vni: int) -> None:
         self._count_endpoint(vni, -1)
 
@@ -216,6 +249,7 @@ class Roles:
             self._endpoints[vni] -= step
             raise errors.KernelError(failed[0].message)
 
+    @_locked
     def adopt_endpoints(self, vnis: Iterable[int]) -> None:
         """Endpoints that were here before this process: all counted before a row is looked at."""
         counted = collections.Counter(vnis)
@@ -254,9 +288,11 @@ class Roles:
         if not new:
             return []
         listed = list(new)
-        refused = self._writer.put(
-            layout.Table.VPCS, np.array(listed, dtype=layout.U32), np.concatenate(list(new.values()))
-        )
+        # Not concatenate(): it returns native byte order.
+        encoded = np.zeros(len(listed), dtype=layout.VPC)
+        for at, vni in enumerate(listed):
+            encoded[at] = new[vni][0]
+        refused = self._writer.put(layout.Table.VPCS, np.array(listed, dtype=layout.U32), encoded)
         for index in writer.written(len(listed), refused):
             self._rows[listed[index]] = new[listed[index]].tobytes()
         return [rows.error("vpcs", str(listed[refusal.index]), refusal.message) for refusal in refused]

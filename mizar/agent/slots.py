@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slots of the counter array: who counts where. Pure.
+"""Slots of the counter array: who counts where. Pure, and safe for threads.
 
 What holds:
  - Slot 0 is nobody's; a slot is never given twice before it was freed.
@@ -10,6 +10,7 @@ What holds:
 from __future__ import annotations
 
 import collections
+import threading
 from collections.abc import Iterable
 
 from mizar import errors
@@ -24,12 +25,17 @@ class Slots:
         self._taken = {slot for slot in taken if 0 < slot < capacity}
         self._next = 1
         self._freed: collections.deque[int] = collections.deque()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._taken)
 
     def take(self) -> int:
         """A free slot; its counters may hold what a former owner left."""
+        with self._lock:
+            return self._take()
+
+    def _take(self) -> int:
         while self._next < self._capacity:
             slot = self._next
             self._next += 1
@@ -44,8 +50,9 @@ class Slots:
 
     def free(self, slot: int) -> None:
         """Give a slot back; 0 and what is free already are ignored."""
-        if slot not in self._taken:
-            return
-        self._taken.remove(slot)
-        if slot < self._next:
-            self._freed.append(slot)
+        with self._lock:
+            if slot not in self._taken:
+                return
+            self._taken.remove(slot)
+            if slot < self._next:
+                self._freed.append(slot)

@@ -12,6 +12,7 @@ What holds:
 from __future__ import annotations
 
 import dataclasses
+import threading
 from typing import Any, Final
 
 import numpy as np
@@ -48,6 +49,7 @@ class Writer:
         self._data_plane = data_plane
         self.rows_written = 0
         self.rows_removed = 0
+        self._lock = threading.Lock()
 
     def put(self, table: str, keys: layout.Rows, values: layout.Rows) -> list[Refusal]:
         """Insert or replace; what was refused, by index."""
@@ -57,7 +59,7 @@ class Writer:
             try:
                 self._data_plane.update(table, keys[start:], values[start:])
             except protocol.PartialUpdateError as failure:
-                self.rows_written += failure.applied
+                self._count(written=failure.applied)
                 start += failure.applied + 1
                 full = len(refused) + 1 >= REFUSALS_SHOWN
                 more = len(keys) - start if full else 0
@@ -65,7 +67,7 @@ class Writer:
                 if full:
                     return refused
             else:
-                self.rows_written += len(keys) - start
+                self._count(written=len(keys) - start)
                 return refused
         return refused
 
@@ -79,8 +81,13 @@ class Writer:
     def remove(self, table: str, keys: layout.Rows) -> int:
         """Delete; absent rows are no error. Returns how many there were."""
         removed = self._data_plane.delete(table, keys) if len(keys) else 0
-        self.rows_removed += removed
+        self._count(removed=removed)
         return removed
+
+    def _count(self, *, written: int = 0, removed: int = 0) -> None:
+        with self._lock:
+            self.rows_written += written
+            self.rows_removed += removed
 
 
 def sortable(rows: layout.Rows) -> npt.NDArray[Any]:

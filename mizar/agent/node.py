@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One host: its parts, started, adopted, kept true and let go together. What the node API does, without gRPC.
+
+What holds:
+ - Messages are applied one at a time; endpoints are created and removed beside them.
+ - Everything runs over three protocols (DataPlane, Attachments, Underlay), so the same node works on the
+   kernel and in memory (simulated.py).
+ - close() lets go; packets go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+import mizar
+from mizar import errors
+from mizar.abi import decode, layout
+from mizar.agent import (
+    attachment,
+    endpoints,
+    journal,
+    offload,
+    peers,
+    report,
+    roles,
+    slots,
+    snapshot,
+    tables,
+    underlay,
+    writer,
+)
+from mizar.dataplane import protocol
+from mizar.rpc.gen.mizar.node.v1 import node_pb2
+
+SOFT_MS: Final = 5_000
+"""A direct entry older than this asks to be confirmed."""
+HARD_MS: Final = 15_000
+"""A direct entry older than this is not used."""
+
+_REFRESH_SECONDS: Final = 20.0
+_REVISION: Final = "revision"
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a node runs on."""
+
+    data_plane: protocol.DataPlane
+    attachments: attachment.Attachments
+    underlay: underlay.Underlay
+    journal: journal.Journal
+
+
+class Node:
+    """A host with its tables and endpoints."""
+
+    def __init__(
+        self, name: str, parts: Parts, *, transit: protocol.TransitMode = protocol.TransitMode.AUTO
+    ) -> None:
+        """Adopts what is there. The host can forward before this returns."""
+        self._name = name
+        self._parts = parts
+        self._started_ms = int(time.time() * 1000)
+        self._apply_lock = threading.Lock()
+        self._snapshot: snapshot.Snapshot | None = None
+        self._nic = parts.underlay.nic()
+        self.output = writer.Writer(parts.data_plane)
+        self._write_config()
+        self._transit = self._attach_transit(transit)
+        self._build()
+        self._stopping = threading.Event()
+        self._dirty = threading.Event()
+        self._changes = underlay.Change(0)
+        self._provoke = False
+        self._changes_lock = threading.Lock()
+        self._keeper: threading.Thread | None = None
+        self._used_bouncers: set[int] = set()
+        self._used_at = 0.0
+        self._used_cost = 0.0
+
+    def _build(self) -> None:
+        plane, memory = self._parts.data_plane, self._parts.journal
+        allocator = slots.Slots(plane.count(layout.Table.STATS), _slots_in_use(plane, memory))
+        self._peers = peers.Peers(
+            data_plane=plane, output=self.output, memory=memory, own_address=self._nic.address
+        )
+        self._roles = roles.Roles(data_plane=plane, output=self.output, memory=memory, allocator=allocator)
+        self._endpoints = endpoints.Endpoints(
+            data_plane=plane,
+            output=self.output,
+            memory=memory,
+            allocator=allocator,
+            vpcs=self._roles,
+            attachments=self._parts.attachments,
+            underlay_mtu=lambda: self._nic.mtu,
+        )
+        self._tables = tables.Tables(
+            data_plane=plane,
+            output=self.output,
+            hosts=self._peers,
+            vpcs=self._roles,
+            attached=self._endpoints,
+        )
+
+    @property
+    def address(self) -> int:
+        """Underlay IPv4."""
+        return self._nic.address
+
+    # ------------------------------------------------------------ updates
+
+    def apply(self, request: node_pb2.SyncRequest) -> node_pb2.SyncAck:
+        """One message of Sync."""
+        with self._apply_lock:
+            failed = self._apply(request)
+            if not failed:
+                self._parts.journal.set_fact(_REVISION, str(request.revision))
+        if request.upsert.hosts:
+            self._provoke = True
+            self._note(underlay.Change.NEIGHBOURS)
+        return node_pb2.SyncAck(revision=request.revision, errors=failed)
+
+    def _apply(self, request: node_pb2.SyncRequest) -> list[node_pb2.EntryError]:
+        mode = request.mode
+        if mode in (node_pb2.SyncRequest.SNAPSHOT_BEGIN, node_pb2.SyncRequest.SNAPSHOT_PART):
+            return self._apply_snapshot(request)
+        if mode == node_pb2.SyncRequest.PRUNE:
+            return self._prune()
+        if mode != node_pb2.SyncRequest.DELTA:
+            raise errors.InvalidError(f"mode {mode}: must be DELTA, SNAPSHOT_BEGIN, SNAPSHOT_PART or PRUNE")
+        if self._snapshot is not None:
+            self._snapshot.end_comparing()
+        return self._tables.upsert(request.upsert, self._snapshot) + self._tables.remove(request.remove)
+
+    def _apply_snapshot(self, request: node_pb2.SyncRequest) -> list[node_pb2.EntryError]:
+        if request.HasField("remove"):
+            raise errors.InvalidError("a snapshot has no removals: PRUNE removes what it did not name")
+        if request.mode == node_pb2.SyncRequest.SNAPSHOT_BEGIN:
+            self._snapshot = snapshot.Snapshot(self._parts.data_plane)
+        if self._snapshot is None:
+            raise errors.ConflictError("SNAPSHOT_PART without a snapshot: send SNAPSHOT_BEGIN first")
+        return self._tables.upsert(request.upsert, self._snapshot)
+
+    def _prune(self) -> list[node_pb2.EntryError]:
+        if self._snapshot is None:
+            raise errors.ConflictError("PRUNE without a snapshot: send SNAPSHOT_BEGIN first")
+        failed = self._tables.prune(self._snapshot)
+        if not failed:
+            self._snapshot = None
+        return failed
+
+    # ------------------------------------------------------------ endpoints
+
+    def create_endpoint(self, message: node_pb2.Endpoint) -> node_pb2.EndpointStatus:
+        record = self._endpoints.create(message)
+        running = self._snapshot
+        if running is not None:
+            running.named.endpoints.add(endpoints.key_of(message.key))
+        return report.endpoint_status(record)
+
+    def remove_endpoint(self, key: node_pb2.EndpointKey) -> bool:
+        return self._endpoints.remove(endpoints.key_of(key))
+
+    def list_endpoints(self) -> list[node_pb2.EndpointStatus]:
+        return report.endpoint_statuses(self._parts.data_plane, self._endpoints.records())
+
+    # ------------------------------------------------------------ reading
+
+    def status(self) -> node_pb2.NodeStatus:
+        plane, probed = self._parts.data_plane, self.probed()
+        return node_pb2.NodeStatus(
+            name=self._name,
+            version=mizar.__version__,
+            abi_version=layout.ABI_VERSION,
+            address=self._nic.address,
+            interface=self._nic.name,
+            underlay_mtu=self._nic.mtu,
+            transit=self._transit.hook,
+            transit_reason=self._transit.reason,
+            endpoint_hook=plane.endpoint_hook,
+            revision=self.revision,
+            started_unix_ms=self._started_ms,
+            pid=os.getpid(),
+            peers=[report.peer(*listed, probed=listed[0] in probed) for listed in self._peers.listed()],
+            entries=report.entries(plane),
+        )
+
+    @property
+    def revision(self) -> int:
+        """The last one applied in full."""
+        return int(self._parts.journal.fact(_REVISION) or 0)
+
+    def read_table(self, label: str) -> Iterator[list[str]]:
+        """Pages of rows as JSON. NotFoundError if there is no such table."""
+        return report.pages(self._parts.data_plane, label)
+
+    def counters(self) -> node_pb2.Counters:
+        return report.counters(
+            self._parts.data_plane,
+            bouncers=self._roles.bouncers(),
+            dividers=self._roles.dividers(),
+            attached=self._endpoints.records(),
+        )
+
+    # ------------------------------------------------------------ health of other hosts
+
+    def probed(self) -> set[int]:
+        """Hosts that our tables use as bouncers or dividers, but ourselves and those not listed."""
+        self._find_used_bouncers()
+        used = self._used_bouncers | self._roles.used_dividers()
+        return {address for address in used if address in self._peers} - {self._nic.address}
+
+    def set_down(self, states: dict[int, bool]) -> None:
+        for address in self._peers.set_down(states):
+            _log.warning("host %s is %s", decode.address4(address), "down" if states[address] else "up again")
+
+    def _find_used_bouncers(self) -> None:
+        """Anew after changes, but in a twentieth of the time at most, however large the table."""
+        now = time.monotonic()
+        if self._tables.shards_changed and now >= self._used_at + 20 * self._used_cost:
+            self._used_bouncers = self._tables.used_bouncers()
+            self._used_at = time.monotonic()
+            self._used_cost = self._used_at - now
+
+    # ------------------------------------------------------------ keeping true
+
+    def watch(self) -> None:
+        """Follow the underlay from now on, in a thread of its own."""
+        self._keeper = threading.Thread(target=self._keep, name="mizar-keeper", daemon=True)
+        self._keeper.start()
+        self._parts.underlay.watch(self._note)
+
+    def _note(self, changes: underlay.Change) -> None:
+        with self._changes_lock:
+            self._changes |= changes
+        self._dirty.set()
+
+    def _keep(self) -> None:
+        """Neighbours are provoked for new peers and from time to time; their answers come as changes."""
+        provoke = True
+        while not self._stopping.is_set():
+            with self._changes_lock:
+                changes, self._changes = self._changes, underlay.Change(0)
+                provoke, self._provoke = provoke or self._provoke, False
+            try:
+                self.refresh(changes, provoke=provoke)
+            except errors.MizarError as failure:
+                _log.warning("follow the underlay: %s", failure)
+            provoke = not self._dirty.wait(_REFRESH_SECONDS)
+            self._dirty.clear()
+
+    def refresh(self, changes: underlay.Change, *, provoke: bool = False) -> None:
+        """Bring what follows from the underlay up to date."""
+        if underlay.Change.LINK_GONE in changes:
+            self._endpoints.sweep()
+        if underlay.Change.ROUTES in changes:
+            self._follow_nic()
+        self._peers.refresh(self._parts.underlay, provoke=provoke)
+
+    def _follow_nic(self) -> None:
+        before, self._nic = self._nic, self._parts.underlay.nic()
+        if self._nic == before:
+            return
+        self._write_config()
+        if self._nic.mtu != before.mtu:
+            _log.info("MTU of %s is now %d", self._nic.name, self._nic.mtu)
+            self._endpoints.follow_mtu()
+
+    def _write_config(self) -> None:
+        row = np.zeros(1, dtype=layout.CONFIG)
+        row["underlay_addr"] = self._nic.address
+        row["underlay_ifindex"] = self._nic.ifindex
+        row["soft_ms"], row["hard_ms"] = SOFT_MS, HARD_MS
+        row["underlay_mac"] = list(self._nic.mac)
+        row["flags"] = layout.ConfigFlags.READY
+        held = self._parts.data_plane.lookup(layout.Table.CONFIG, 0)
+        if held is None or held.tobytes() != row.tobytes():
+            self.output.put_one(layout.Table.CONFIG, 0, row)
+
+    def _attach_transit(self, mode: protocol.TransitMode) -> protocol.TransitStatus:
+        status = self._parts.data_plane.attach_transit(self._nic.ifindex, mode)
+        if status.hook in (protocol.Hook.XDP, protocol.Hook.XDP_GENERIC) and self._nic.kind == "veth":
+            if offload.disable_tx_checksum(self._nic.name):
+                _log.info("transmit checksum offload of %s turned off for XDP", self._nic.name)
+            note = "transmit checksum offload is off, because XDP does not carry partial checksums"
+            status = dataclasses.replace(status, reason=f"{status.reason}; {note}")
+        _log.info("transit program runs at %s on %s: %s", status.hook, self._nic.name, status.reason)
+        return status
+
+    def close(self) -> None:
+        """Let go of everything and leave it running."""
+        self._stopping.set()
+        self._dirty.set()
+        self._parts.underlay.close()
+        if self._keeper:
+            self._keeper.join()
+        self._parts.data_plane.close()
+        self._parts.journal.close()
+
+
+def _slots_in_use(plane: protocol.DataPlane, memory: journal.Journal) -> set[int]:
+    """What the kernel counts into, and what the journal has given out."""
+    used = {slot for slot, _ in memory.vpcs()} | {slot for slot, _ in memory.networks()}
+    used |= {record.slot for record in memory.endpoints()}
+    for table in (layout.Table.VPCS, layout.Table.LOCATIONS4, layout.Table.ENDPOINTS4):
+        _, held = plane.dump(table)
+        used.update(np.unique(held["slot"]).tolist())
+    return used

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Update messages onto the tables, in the order that never refers to what is not there yet.
+
+Upserts: hosts, VPCs, networks, routes, shards, locations, endpoints. Then removals, the other way round.
+
+What holds:
+ - An entry that fails is named and the others are applied.
+ - Routes, shards and locations are columns from the message to the kernel.
+ - While a snapshot runs, rows that the kernel holds as they should be are not written.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from mizar.abi import decode, layout
+from mizar.agent import endpoints, peers, roles, rows, snapshot, writer
+from mizar.dataplane import protocol
+from mizar.rpc.gen.mizar.node.v1 import node_pb2
+
+Errors = list[node_pb2.EntryError]
+
+_COLUMNAR: Final = (layout.Table.LOCATIONS4, layout.Table.SHARDS, layout.Table.ROUTES4)
+"""In the order of removal."""
+
+
+class Tables:
+    """All tables of one host. Callers apply one message at a time."""
+
+    def __init__(
+        self,
+        *,
+        data_plane: protocol.DataPlane,
+        output: writer.Writer,
+        hosts: peers.Peers,
+        vpcs: roles.Roles,
+        attached: endpoints.Endpoints,
+    ) -> None:
+        self._data_plane = data_plane
+        self._writer = output
+        self._hosts = hosts
+        self._vpcs = vpcs
+        self._endpoints = attached
+        self._shard_counts: collections.defaultdict[int, int] = collections.defaultdict(int)
+        """Shards that may be there, by network: removal of a network's shards names no numbers."""
+        self.shards_changed = True
+        self._adopt_shards(data_plane.dump(layout.Table.SHARDS)[0])
+
+    # ------------------------------------------------------------ a message
+
+    def upsert(self, entries: node_pb2.Tables, running: snapshot.Snapshot | None) -> Errors:
+        failed = self._hosts.put(entries.hosts)
+        failed += self._vpcs.put_vpcs(entries.vpcs)
+        failed += self._vpcs.put_networks(entries.networks)
+        failed += self._put(rows.routes(entries.routes), running)
+        failed += self._put(rows.shards(entries.shards), running)
+        failed += self._put(rows.locations(entries.locations, slots=self._vpcs.bouncer_slots()), running)
+        failed += self._endpoints.create_all(entries.endpoints)
+        if running is not None:
+            _name_all(running.named, entries)
+        return failed
+
+    def remove(self, keys: node_pb2.Keys) -> Errors:
+        failed = self._endpoints.remove_all(endpoints.key_of(key) for key in keys.endpoints)
+        self._writer.remove(layout.Table.LOCATIONS4, rows.address_keys(keys.locations))
+        self._remove_shards(keys.shards)
+        self._writer.remove(layout.Table.ROUTES4, rows.route_keys(keys.routes))
+        failed += self._vpcs.drop_networks(keys.networks)
+        failed += self._vpcs.drop_vpcs(keys.vpcs)
+        self._hosts.drop(keys.hosts)
+        return failed
+
+    def prune(self, finished: snapshot.Snapshot) -> Errors:
+        """Remove all that the snapshot, and what came since, did not name."""
+        named = finished.named
+        failed = self._endpoints.prune(named.endpoints)
+        for table in _COLUMNAR:
+            self._writer.remove(table, finished.unnamed_rows(table))
+        self.shards_changed = True
+        failed += self._vpcs.drop_networks(self._vpcs.network_ids() - named.networks)
+        failed += self._vpcs.drop_vpcs(self._vpcs.vnis() - named.vpcs)
+        self._hosts.drop(self._hosts.addresses() - named.hosts)
+        return failed
+
+    # ------------------------------------------------------------ columns
+
+    def _put(self, batch: rows.Batch, running: snapshot.Snapshot | None) -> Errors:
+        keys, values = batch.keys, batch.values
+        if not len(keys):
+            return batch.errors
+        if running is not None:
+            running.name_rows(batch.table, keys)
+            differ = running.differing(batch.table, keys, values)
+            keys, values = keys[differ], values[differ]
+        if batch.table == layout.Table.SHARDS:
+            self._adopt_shards(keys)
+        refused = self._writer.put(batch.table, keys, values)
+        return batch.errors + [_refused(batch, keys, refusal) for refusal in refused]
+
+    def _adopt_shards(self, keys: layout.Rows) -> None:
+        """Remember how many shards each network of these rows has at least."""
+        for network in np.unique(keys["network"]):
+            highest = int(keys["shard"][keys["network"] == network].max())
+            count = self._shard_counts[int(network)]
+            self._shard_counts[int(network)] = max(count, highest + 1)
+        self.shards_changed |= bool(len(keys))
+
+    def _remove_shards(self, networks: Iterable[int]) -> None:
+        for network in networks:
+            count = self._shard_counts.pop(network, 0)
+            self._writer.remove(layout.Table.SHARDS, rows.shard_keys(network, count))
+            self.shards_changed = True
+
+    # ------------------------------------------------------------ reading
+
+    def used_bouncers(self) -> set[int]:
+        """Addresses of all hosts in the shard tables. Reads the whole table: ask when shards_changed."""
+        self.shards_changed = False
+        _, held = self._data_plane.dump(layout.Table.SHARDS)
+        return set(np.unique(held["hosts"]).tolist()) - {0}
+
+
+def _refused(batch: rows.Batch, keys: layout.Rows, refusal: writer.Refusal) -> node_pb2.EntryError:
+    text = decode.key_text(batch.table, keys[refusal.index])
+    more = f" (and {refusal.more} more rows not tried)" if refusal.more else ""
+    return rows.error(batch.label, text, refusal.message + more)
+
+
+def _name_all(named: snapshot.Named, entries: node_pb2.Tables) -> None:
+    named.hosts.update(host.address for host in entries.hosts)
+    named.vpcs.update(vpc.vni for vpc in entries.vpcs)
+    named.networks.update(network.id for network in entries.networks)
+    named.endpoints.update(endpoints.key_of(entry.key) for entry in entries.endpoints)
