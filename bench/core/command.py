@@ -46,9 +46,14 @@ def words(text: str) -> list[str]:
 
 
 def run(
-    argv: Sequence[str], *, place: Place = HERE, timeout: float = 30, env: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    *,
+    place: Place = HERE,
+    timeout: float = 30,
+    env: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
 ) -> str:
-    """Standard output of a command that must succeed. Raises ToolError."""
+    """Standard output of a command that must succeed; it inherits `descriptors`. Raises ToolError."""
     try:
         done = subprocess.run(
             place.wrap(argv),
@@ -56,6 +61,7 @@ def run(
             text=True,
             timeout=timeout,
             check=False,
+            pass_fds=descriptors,
             env=None if env is None else {**os.environ, **env},
         )
     except subprocess.TimeoutExpired as error:

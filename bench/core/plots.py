@@ -53,12 +53,18 @@ Panel = Bars | Curves
 
 
 def draw(
-    panels: Sequence[Panel], taken: samples.Samples, *, title: str, path: pathlib.Path, columns: int = 3
+    panels: Sequence[Panel],
+    taken: samples.Samples,
+    *,
+    title: str,
+    path: pathlib.Path,
+    columns: int = 3,
+    width: float = 4.2,
 ) -> list[pathlib.Path]:
     """Write `path`.png and `path`.svg; their paths."""
     columns = min(columns, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
-    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.1 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(width * columns, 3.1 * rows), squeeze=False)
     for panel, axis in _pairs(panels, [axis for row in axes for axis in row]):
         if panel is None:
             axis.axis("off")

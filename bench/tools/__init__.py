@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
+import platform
 
 from bench.core import command
 
@@ -24,3 +25,15 @@ def path(name: str) -> str:
         binary.parent.mkdir(parents=True, exist_ok=True)
         command.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(binary), str(source)])
     return str(binary)
+
+
+@functools.cache
+def bpf_object(source: pathlib.Path) -> pathlib.Path:
+    """The compiled BPF object of `NAME.bpf.c`. Raises ToolError with the compiler's first complaint."""
+    binary = (_OUTPUT / source.name).with_suffix(".o").resolve()
+    if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
+        binary.parent.mkdir(parents=True, exist_ok=True)
+        headers = f"/usr/include/{platform.machine()}-linux-gnu"
+        flags = command.words("-target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror")
+        command.run(["clang", *flags, "-isystem", headers, "-c", str(source), "-o", str(binary)])
+    return binary

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * harness.bpf.c - makes BPF_PROG_TEST_RUN's repetitions alike.
+ *
+ * Restores the packet that the run before has changed, puts a random address
+ * into it, and tail-calls the program under test. The *_base programs do the
+ * same and tail-call an empty program: the difference is the program's own time.
+ * Tail calls with a constant index are direct jumps once the slot is filled.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define FRAME 128 /* covers all headers of all packets that are timed */
+
+enum { SLOT_PROGRAM, SLOT_EMPTY, SLOTS };
+
+struct mzb_recipe {
+	__u32 restore;		/* 0: leave the packet alone */
+	__u32 offset;		/* of a random address in network order; 0: none */
+	__u32 first;		/* lowest address, host order */
+	__u32 count;		/* how many there are, at least 1 */
+	__u64 seed;		/* of the generator, never 0 */
+	__u64 frame[FRAME / 8];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mzb_recipe);
+} mzb_recipe SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, SLOTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} mzb_xdp_slots SEC(".maps"), mzb_tc_slots SEC(".maps");
+
+/* xorshift64: a few cycles, no helper call. */
+static __always_inline __u32 draw(struct mzb_recipe *recipe)
+{
+	__u64 x = recipe->seed;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	recipe->seed = x;
+	return recipe->first + (__u32)(((x >> 32) * recipe->count) >> 32);
+}
+
+static __always_inline void restore(void *data, void *data_end)
+{
+	__u32 zero = 0;
+	struct mzb_recipe *recipe = bpf_map_lookup_elem(&mzb_recipe, &zero);
+	__u16 *packet = data;
+
+	if (!recipe || !recipe->restore || data + FRAME > data_end)
+		return;
+	__builtin_memcpy(packet, recipe->frame, FRAME);
+	if (recipe->offset && recipe->offset <= FRAME - sizeof(__u32)) {
+		__u32 addr = bpf_htonl(draw(recipe));
+		void *at = data + (recipe->offset & (FRAME - 1));
+
+		if (at + sizeof(addr) <= data_end)
+			*(__u32 *)at = addr;
+	}
+}
+
+SEC("xdp")
+int mzb_xdp(struct xdp_md *ctx)
+{
+	restore((void *)(long)ctx->data, (void *)(long)ctx->data_end);
+	bpf_tail_call(ctx, &mzb_xdp_slots, SLOT_PROGRAM);
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int mzb_xdp_base(struct xdp_md *ctx)
+{
+	restore((void *)(long)ctx->data, (void *)(long)ctx->data_end);
+	bpf_tail_call(ctx, &mzb_xdp_slots, SLOT_EMPTY);
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int mzb_xdp_empty(struct xdp_md *ctx __attribute__((unused)))
+{
+	return XDP_PASS;
+}
+
+SEC("tc")
+int mzb_tc(struct __sk_buff *skb)
+{
+	restore((void *)(long)skb->data, (void *)(long)skb->data_end);
+	bpf_tail_call(skb, &mzb_tc_slots, SLOT_PROGRAM);
+	return TC_ACT_SHOT;
+}
+
+SEC("tc")
+int mzb_tc_base(struct __sk_buff *skb)
+{
+	restore((void *)(long)skb->data, (void *)(long)skb->data_end);
+	bpf_tail_call(skb, &mzb_tc_slots, SLOT_EMPTY);
+	return TC_ACT_SHOT;
+}
+
+SEC("tc")
+int mzb_tc_empty(struct __sk_buff *skb __attribute__((unused)))
+{
+	return TC_ACT_OK;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs under test in the kernel, with tables of a given size and the harness in front of them.
+
+Nothing is pinned or attached: it all goes when the process does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+
+from bench import tools
+from bench.programs import cases, tables
+from mizar import errors
+from mizar.abi import layout
+from mizar.abi.verdicts import Verdict
+from mizar.dataplane import capi, libbpf, maps, programs
+
+_OBJECTS: Final = ("endpoint.bpf.o", "transit.bpf.o")
+_HARNESS: Final = pathlib.Path(__file__).with_name("harness.bpf.c")
+_FRAME_BYTES: Final = 128
+_RECIPE: Final = np.dtype(
+    [
+        *((name, "=u4") for name in ("restore", "offset", "first", "count")),
+        ("seed", "=u8"),
+        ("frame", "u1", (_FRAME_BYTES,)),
+    ]
+)
+_SLOT_PROGRAM: Final = 0
+_SLOT_EMPTY: Final = 1
+_INSTRUCTION_BYTES: Final = 8
+
+
+class Harness:
+    """harness.bpf.c for one hook: what to run instead of the program, and instead of nothing."""
+
+    def __init__(self, handle: libbpf.Object, recipe: maps.Map, hook: str) -> None:
+        self.timed = handle.program(f"mzb_{hook}")
+        self.base = handle.program(f"mzb_{hook}_base")
+        self.empty = handle.program(f"mzb_{hook}_empty")
+        self._recipe = recipe
+        self._slots = handle.map(f"mzb_{hook}_slots", key=layout.U32, value=layout.U32)
+        self._put(_SLOT_EMPTY, self.empty)
+
+    def prepare(self, case: cases.Case, program: programs.Program, *, addresses: int) -> None:
+        self._put(_SLOT_PROGRAM, program)
+        recipe = np.zeros(1, dtype=_RECIPE)
+        row = recipe[0]
+        row["restore"] = len(case.frame) >= _FRAME_BYTES
+        row["offset"] = case.offset
+        row["first"], row["count"], row["seed"] = tables.FIRST, addresses, 88172645463325252
+        head = np.frombuffer(case.frame[:_FRAME_BYTES], dtype="u1")
+        row["frame"][: len(head)] = head
+        self._recipe.update(np.zeros(1, dtype=layout.U32), recipe)
+
+    def _put(self, slot: int, program: programs.Program) -> None:
+        self._slots.update(np.array([slot], dtype=layout.U32), np.array([program.fd], dtype=layout.U32))
+
+
+class Kernel:
+    """Programs, and tables of which one has a given size."""
+
+    def __init__(self, *, grown: layout.Table | None = None, rows: int = tables.USUAL_ROWS) -> None:
+        self.rows = rows
+        self._maps: dict[str, maps.Map] = {}
+        self._programs: dict[str, programs.Program] = {}
+        for name in _OBJECTS:
+            self._load(libbpf.OBJECTS / name, {} if grown is None else {grown: tables.capacity(rows)})
+        with libbpf.Object(tools.bpf_object(_HARNESS)) as handle:
+            handle.load()
+            recipe = handle.map("mzb_recipe", key=layout.U32, value=_RECIPE)
+            self._harness = {hook: Harness(handle, recipe, hook) for hook in ("xdp", "tc")}
+        now_ms = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
+        for fill in tables.fills(grown=grown, rows=rows, now_ms=now_ms):
+            self._fill(fill)
+
+    def program(self, which: cases.Program) -> programs.Program:
+        return self._programs[which.value]
+
+    def harness(self, which: cases.Program) -> Harness:
+        return self._harness["xdp" if which is cases.Program.TRANSIT_XDP else "tc"]
+
+    @contextlib.contextmanager
+    def arranged(self, case: cases.Case) -> Iterator[None]:
+        """The case's port and configuration, and afterwards none and the usual one."""
+        for fill in (case.port, case.config):
+            if fill is not None:
+                self._fill(fill)
+        try:
+            yield
+        finally:
+            if case.port is not None:
+                self._maps[case.port.table].delete(case.port.keys)
+            if case.config is not None:
+                self._fill(tables.config(ready=True))
+
+    def verdicts(self) -> dict[Verdict, int]:
+        """Packets by verdict since load; only those that are not zero."""
+        keys, values = self._maps[layout.Table.VERDICTS].dump()
+        packets = zip(keys, values["packets"], strict=True)
+        return {Verdict(int(key)): int(count) for key, count in packets if count}
+
+    def _load(self, path: pathlib.Path, capacities: Mapping[str, int]) -> None:
+        with libbpf.Object(path) as handle:
+            for name in handle.map_names():
+                if name in self._maps:
+                    handle.reuse_map(name, self._maps[name])
+                elif name in capacities:
+                    handle.set_max_entries(name, capacities[name])
+            handle.load()
+            for name in handle.map_names():
+                spec = layout.TABLES.get(name)
+                if spec is not None and name not in self._maps:
+                    self._maps[name] = handle.map(name, key=spec.key, value=spec.value)
+            for name in handle.program_names():
+                self._programs[name] = handle.program(name)
+
+    def _fill(self, fill: tables.Fill) -> None:
+        self._maps[fill.table].update(fill.keys, fill.values)
+
+
+def sizes() -> dict[str, dict[str, int]]:
+    """Instructions of every program after the verifier (`xlated`), and bytes of machine code (`jited`)."""
+    loaded = Kernel()
+    found = {}
+    for which in cases.Program:
+        info = capi.info(loaded.program(which).fd, "mz_prog_info", "program")
+        if not info.jited_prog_len:
+            raise errors.KernelError(f"measure {which.value}: not compiled (net.core.bpf_jit_enable is 0)")
+        found[which.value] = {
+            "xlated": info.xlated_prog_len // _INSTRUCTION_BYTES,
+            "jited": int(info.jited_prog_len),
+        }
+    return found

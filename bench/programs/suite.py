@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program suite: every path at 10, 10^4 and 10^6 rows, every drop at 10, in turns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from bench.core import progress, results, samples, targets, world
+from bench.programs import cases, kernel, timing
+from mizar import errors
+
+ROWS: Final = (10, 10_000, 1_000_000)
+NS: Final = samples.Figure("ns", "time a packet, test loop included", "ns", samples.Better.LOWER)
+RATIO: Final = samples.Figure("ratio", "times an empty program", "x", samples.Better.LOWER)
+EMPTY: Final = "empty"
+ANY_SIZE: Final = "any size"
+"""Condition of cases that look up nothing that grows."""
+
+# Limits of the issue, in nanoseconds as TEST_RUN gives them.
+LIMITS: Final = {
+    "transit.bounce.xdp": 100.0,
+    "transit.divide.xdp": 120.0,
+    "endpoint.direct": 180.0,
+}
+FLAT: Final = 1.4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    repetitions: int
+    effort: timing.Effort
+
+
+QUICK: Final = Settings(repetitions=3, effort=timing.Effort(batches=5, repeat=10_000, single=4_000))
+FULL: Final = Settings(repetitions=9, effort=timing.Effort(batches=11, repeat=50_000, single=20_000))
+
+
+def measure(*, quick: bool) -> results.Result:
+    return run(QUICK if quick else FULL, rows=ROWS)
+
+
+def run(settings: Settings, *, rows: Sequence[int], names: Sequence[str] = ()) -> results.Result:
+    """Time all cases, or those whose names begin with one of `names`."""
+    chosen = [case for case in cases.all_cases() if not names or case.name.startswith(tuple(names))]
+    result = results.Result(
+        suite="programs",
+        title="Programs",
+        figures=(NS, RATIO),
+        targets=tuple(_targets()),
+        settings={
+            **dataclasses.asdict(settings),
+            "rows": list(rows),
+            "methods": {case.name: case.method.value for case in chosen},
+            "titles": {case.name: case.title for case in chosen},
+        },
+    )
+    with world.World() as owner:
+        for table in dict.fromkeys(case.grows for case in chosen):
+            group = [case for case in chosen if case.grows is table]
+            for size in rows if table else rows[:1]:
+                progress.say(f"{len(group)} cases, {size:,} rows in {table or 'no table'}")
+                loaded = kernel.Kernel(grown=table, rows=size) if table else kernel.Kernel()
+                clock = timing.Clock(loaded, owner.directory, settings.effort)
+                for repetition in range(settings.repetitions):
+                    _repeat(clock, group, condition(size) if table else ANY_SIZE, repetition, result)
+                    if table and size == rows[-1]:
+                        _repeat(clock, group, one_key(size), repetition, result)
+    return result
+
+
+def condition(rows: int) -> str:
+    return f"{rows:,} rows"
+
+
+def one_key(rows: int) -> str:
+    """The largest table, but always the same key: what remains is not memory."""
+    return f"{rows:,} rows, one key"
+
+
+def _targets() -> Iterator[targets.Target]:
+    for name, limit in LIMITS.items():
+        for entries in ROWS:
+            yield targets.Target(
+                key=samples.Key(NS.name, name, condition(entries)),
+                relation=targets.Relation.AT_MOST,
+                factor=limit,
+            )
+        for entries in ROWS[1:]:
+            yield targets.Target(
+                key=samples.Key(NS.name, name, condition(entries)),
+                relation=targets.Relation.AT_MOST,
+                factor=FLAT,
+                peer=samples.Key(NS.name, name, condition(ROWS[0])),
+            )
+
+
+def _repeat(
+    clock: timing.Clock, group: Sequence[cases.Case], where: str, repetition: int, result: results.Result
+) -> None:
+    plain = {hook: clock.empty(hook) for hook in (cases.Program.TRANSIT_XDP, cases.Program.TRANSIT_TC)}
+    # Both tc programs share the empty program of their hook.
+    plain[cases.Program.ENDPOINT] = plain[cases.Program.TRANSIT_TC]
+    if where == ANY_SIZE:
+        for hook, name in ((cases.Program.TRANSIT_XDP, "xdp"), (cases.Program.TRANSIT_TC, "tc")):
+            key = samples.Key(NS.name, f"{EMPTY}.{name}", where)
+            result.taken.add(key, repetition=repetition, value=plain[hook])
+    for case in group:
+        try:
+            added = clock.time(case, one_key="one key" in where)
+        except errors.KernelError as error:
+            _skip(result, case, error)
+            continue
+        total = added + plain[case.program]
+        result.taken.add(samples.Key(NS.name, case.name, where), repetition=repetition, value=total)
+        if plain[case.program]:
+            ratio = total / plain[case.program]
+            result.taken.add(samples.Key(RATIO.name, case.name, where), repetition=repetition, value=ratio)
+
+
+def _skip(result: results.Result, case: cases.Case, error: errors.KernelError) -> None:
+    skipped = results.Skipped(subject=case.name, reason=str(error))
+    if skipped not in result.skipped:
+        progress.say(str(error))
+        result.skipped.append(skipped)
