@@ -63,7 +63,7 @@ def measure() -> Measured:
         for key in keys
         if key.condition == suite.condition(_ROWS) and (ratio := taken.median(key)) is not None
     }
-    return Measured(sizes=kernel.sizes(), ratios=ratios)
+    return Measured(sizes=kernel.sizes(kernel.Kernel()), ratios=ratios)
 
 
 def compare(before: Measured, now: Measured) -> Iterator[Difference]:
@@ -96,8 +96,8 @@ def check(*, update: bool, console: rich.console.Console) -> int:
 
 def _complaint(difference: Difference) -> str:
     return (
-        f"{difference.name} has grown from {difference.before:g} to {difference.now:g} {difference.unit}, more "
-        f"than {ALLOWED_GROWTH:.0%}: shrink it, or accept it with `python -m bench check --update`"
+        f"{difference.name} has grown from {difference.before:g} to {difference.now:g} {difference.unit}, "
+        f"more than {ALLOWED_GROWTH:.0%}: shrink it, or accept it with `python -m bench check --update`"
     )
 
 

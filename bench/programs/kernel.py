@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -63,20 +63,22 @@ class Harness:
 
 
 class Kernel:
-    """Programs, and tables of which one has a given size."""
+    """Programs, and tables of which each of tables.GROWING can hold `rows` rows.
 
-    def __init__(self, *, grown: layout.Table | None = None, rows: int = tables.USUAL_ROWS) -> None:
-        self.rows = rows
+    Loaded once for all sizes: the verifier takes seconds, and spare capacity costs a look-up nothing.
+    """
+
+    def __init__(self, *, rows: int = tables.USUAL_ROWS) -> None:
+        self._capacities = dict.fromkeys(tables.GROWING, tables.capacity(rows))
         self._maps: dict[str, maps.Map] = {}
         self._programs: dict[str, programs.Program] = {}
         for name in _OBJECTS:
-            self._load(libbpf.OBJECTS / name, {} if grown is None else {grown: tables.capacity(rows)})
+            self._load(libbpf.OBJECTS / name)
         with libbpf.Object(tools.bpf_object(_HARNESS)) as handle:
             handle.load()
             recipe = handle.map("mzb_recipe", key=layout.U32, value=_RECIPE)
             self._harness = {hook: Harness(handle, recipe, hook) for hook in ("xdp", "tc")}
-        now_ms = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
-        for fill in tables.fills(grown=grown, rows=rows, now_ms=now_ms):
+        for fill in tables.usual(now_ms=_now_ms()):
             self._fill(fill)
 
     def program(self, which: cases.Program) -> programs.Program:
@@ -84,6 +86,19 @@ class Kernel:
 
     def harness(self, which: cases.Program) -> Harness:
         return self._harness["xdp" if which is cases.Program.TRANSIT_XDP else "tc"]
+
+    @contextlib.contextmanager
+    def grown(self, table: layout.Table, rows: int) -> Iterator[None]:
+        """Exactly `rows` rows in a table, and afterwards those of a usual host."""
+        usual = tables.growing(table, tables.USUAL_ROWS, now_ms=_now_ms())
+        many = tables.growing(table, rows, now_ms=_now_ms())
+        self._maps[table].delete(usual.keys)
+        self._fill(many)
+        try:
+            yield
+        finally:
+            self._maps[table].delete(many.keys)
+            self._fill(usual)
 
     @contextlib.contextmanager
     def arranged(self, case: cases.Case) -> Iterator[None]:
@@ -105,13 +120,13 @@ class Kernel:
         packets = zip(keys, values["packets"], strict=True)
         return {Verdict(int(key)): int(count) for key, count in packets if count}
 
-    def _load(self, path: pathlib.Path, capacities: Mapping[str, int]) -> None:
+    def _load(self, path: pathlib.Path) -> None:
         with libbpf.Object(path) as handle:
             for name in handle.map_names():
                 if name in self._maps:
                     handle.reuse_map(name, self._maps[name])
-                elif name in capacities:
-                    handle.set_max_entries(name, capacities[name])
+                elif name in self._capacities:
+                    handle.set_max_entries(name, self._capacities[layout.Table(name)])
             handle.load()
             for name in handle.map_names():
                 spec = layout.TABLES.get(name)
@@ -124,9 +139,12 @@ class Kernel:
         self._maps[fill.table].update(fill.keys, fill.values)
 
 
-def sizes() -> dict[str, dict[str, int]]:
+def _now_ms() -> int:
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
+
+
+def sizes(loaded: Kernel) -> dict[str, dict[str, int]]:
     """Instructions of every program after the verifier (`xlated`), and bytes of machine code (`jited`)."""
-    loaded = Kernel()
     found = {}
     for which in cases.Program:
         info = capi.info(loaded.program(which).fd, "mz_prog_info", "program")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from bench.core import progress, results, samples, targets, world
@@ -57,16 +57,20 @@ def run(settings: Settings, *, rows: Sequence[int], names: Sequence[str] = ()) -
         },
     )
     with world.World() as owner:
+        loaded = kernel.Kernel(rows=max(rows))
+        clock = timing.Clock(loaded, owner.directory, settings.effort)
         for table in dict.fromkeys(case.grows for case in chosen):
             group = [case for case in chosen if case.grows is table]
-            for size in rows if table else rows[:1]:
-                progress.say(f"{len(group)} cases, {size:,} rows in {table or 'no table'}")
-                loaded = kernel.Kernel(grown=table, rows=size) if table else kernel.Kernel()
-                clock = timing.Clock(loaded, owner.directory, settings.effort)
-                for repetition in range(settings.repetitions):
-                    _repeat(clock, group, condition(size) if table else ANY_SIZE, repetition, result)
-                    if table and size == rows[-1]:
-                        _repeat(clock, group, one_key(size), repetition, result)
+            progress.say(f"{len(group)} cases that look up {table or 'nothing that grows'}")
+            if table is None:
+                _turns(clock, group, {ANY_SIZE: 1}, settings, result)
+                continue
+            for size in rows:
+                drawn = {condition(size): size}
+                if size == max(rows):
+                    drawn[one_key(size)] = 1
+                with loaded.grown(table, size):
+                    _turns(clock, group, drawn, settings, result)
     return result
 
 
@@ -96,8 +100,26 @@ def _targets() -> Iterator[targets.Target]:
             )
 
 
+def _turns(
+    clock: timing.Clock,
+    group: Sequence[cases.Case],
+    drawn: Mapping[str, int],
+    settings: Settings,
+    result: results.Result,
+) -> None:
+    """All repetitions of a group of cases; `drawn` is, by condition, from how many rows keys are drawn."""
+    for repetition in range(settings.repetitions):
+        for where, rows in drawn.items():
+            _repeat(clock, group, where, rows, repetition, result)
+
+
 def _repeat(
-    clock: timing.Clock, group: Sequence[cases.Case], where: str, repetition: int, result: results.Result
+    clock: timing.Clock,
+    group: Sequence[cases.Case],
+    where: str,
+    rows: int,
+    repetition: int,
+    result: results.Result,
 ) -> None:
     plain = {hook: clock.empty(hook) for hook in (cases.Program.TRANSIT_XDP, cases.Program.TRANSIT_TC)}
     # Both tc programs share the empty program of their hook.
@@ -108,7 +130,7 @@ def _repeat(
             result.taken.add(key, repetition=repetition, value=plain[hook])
     for case in group:
         try:
-            added = clock.time(case, one_key="one key" in where)
+            added = clock.time(case, rows=rows)
         except errors.KernelError as error:
             _skip(result, case, error)
             continue

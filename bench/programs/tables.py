@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -85,24 +85,26 @@ class Fill:
 
 
 def capacity(rows: int) -> int:
-    """Of the table that grows; an LRU map needs slack to keep all of its rows."""
+    """Of tables that grow to `rows`; an LRU map needs slack to keep all of its rows."""
     return max(2 * rows, 1024)
 
 
-def fills(*, grown: layout.Table | None, rows: int, now_ms: int) -> Iterator[Fill]:
-    """Everything: `rows` rows in the table that grows, a usual host's in others; `now_ms` is since boot."""
-
-    def size(table: layout.Table) -> int:
-        return rows if table is grown else USUAL_ROWS
-
+def usual(*, now_ms: int) -> Iterator[Fill]:
+    """A usual host, with every role; `now_ms` is since boot."""
     yield config(ready=True)
     yield _hosts()
     yield _vpcs()
-    yield from _routes(size(layout.Table.ROUTES4))
+    yield _few_routes()
     yield _shards()
-    yield _locations(size(layout.Table.LOCATIONS4))
-    yield _endpoints(size(layout.Table.ENDPOINTS4))
-    yield _direct(size(layout.Table.DIRECT4), now_ms)
+    for table in GROWING:
+        yield growing(table, USUAL_ROWS, now_ms=now_ms)
+
+
+def growing(table: layout.Table, rows: int, *, now_ms: int) -> Fill:
+    """`rows` rows of a table that grows."""
+    fill = _empty(table, rows)
+    GROWING[table](fill, now_ms)
+    return fill
 
 
 def config(*, ready: bool) -> Fill:
@@ -166,15 +168,8 @@ def _vpcs() -> Fill:
     return fill
 
 
-def _routes(entries: int) -> Iterator[Fill]:
-    """The divider's networks, and the few routes of endpoints' hosts."""
-    fill = _empty(layout.Table.ROUTES4, entries)
-    fill.keys["prefixlen"] = layout.ROUTE_PREFIX_BASE + _NETWORK_BITS
-    fill.keys["vni"] = Vni.DIVIDE
-    fill.keys["addr"] = FIRST + np.arange(entries) * ADDRESSES_PER_NETWORK
-    fill.values["kind"] = layout.RouteKind.NETWORK
-    fill.values["network"], fill.values["shards"] = Network.DIVIDED, SHARDS
-    yield fill
+def _few_routes() -> Fill:
+    """Of hosts that only have endpoints."""
     few = (
         (Vni.VIA_DIVIDER, "10.0.0.0/8", layout.RouteKind.DIVIDER),
         (Vni.BARE, "10.0.0.0/8", layout.RouteKind.DIVIDER),
@@ -185,7 +180,7 @@ def _routes(entries: int) -> Iterator[Fill]:
         prefix = ipaddress.IPv4Network(text)
         fill.keys[i] = (layout.ROUTE_PREFIX_BASE + prefix.prefixlen, vni, int(prefix.network_address))
         fill.values[i] = (kind, 0, 0)
-    yield fill
+    return fill
 
 
 def _shards() -> Fill:
@@ -210,24 +205,37 @@ def _addresses(fill: Fill, vni: int) -> None:
     fill.keys["addr"] = FIRST + np.arange(len(fill.keys))
 
 
-def _locations(entries: int) -> Fill:
-    fill = _empty(layout.Table.LOCATIONS4, entries)
+def _networks(fill: Fill, now_ms: int) -> None:
+    """The divider's: adjacent prefixes, all of the same size."""
+    fill.keys["prefixlen"] = layout.ROUTE_PREFIX_BASE + _NETWORK_BITS
+    fill.keys["vni"] = Vni.DIVIDE
+    fill.keys["addr"] = FIRST + np.arange(len(fill.keys)) * ADDRESSES_PER_NETWORK
+    fill.values["kind"] = layout.RouteKind.NETWORK
+    fill.values["network"], fill.values["shards"] = Network.DIVIDED, SHARDS
+
+
+def _locations(fill: Fill, now_ms: int) -> None:
+    """The bouncer's."""
     _addresses(fill, Vni.BOUNCE)
     fill.values["host"], fill.values["slot"] = NEXT, Slot.BOUNCER
-    return fill
 
 
-def _endpoints(entries: int) -> Fill:
-    fill = _empty(layout.Table.ENDPOINTS4, entries)
+def _endpoints(fill: Fill, now_ms: int) -> None:
     _addresses(fill, Vni.LOCAL)
     fill.values["ifindex"], fill.values["slot"] = IFINDEX, Slot.PEER
     fill.values["mac"] = np.frombuffer(NEXT_MAC, dtype="u1")
     fill.values["flags"] = layout.EndpointFlags.PEER
-    return fill
 
 
-def _direct(entries: int, now_ms: int) -> Fill:
-    fill = _empty(layout.Table.DIRECT4, entries)
+def _direct(fill: Fill, now_ms: int) -> None:
     _addresses(fill, Vni.DIRECT)
     fill.values["host"], fill.values["confirmed"] = NEXT, now_ms & 0xFFFF_FFFF
-    return fill
+
+
+GROWING: Final[Mapping[layout.Table, Callable[[Fill, int], None]]] = {
+    layout.Table.ROUTES4: _networks,
+    layout.Table.LOCATIONS4: _locations,
+    layout.Table.ENDPOINTS4: _endpoints,
+    layout.Table.DIRECT4: _direct,
+}
+"""Tables whose size depends on the cluster's, and how they are filled."""

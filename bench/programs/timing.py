@@ -45,12 +45,12 @@ class Clock:
         )
         return statistics.median(times)
 
-    def time(self, case: cases.Case, *, one_key: bool = False) -> float:
+    def time(self, case: cases.Case, *, rows: int) -> float:
         """Nanoseconds that the program adds to the empty one. KernelError if a run left by another exit.
 
-        Destinations are drawn from all rows, or are always the same with `one_key`.
+        Destinations are drawn from the first `rows` rows of the table that grows.
         """
-        addresses = 1 if one_key else case.addresses(self._loaded.rows)
+        addresses = case.addresses(rows) if rows > 1 else 1
         program = self._loaded.program(case.program)
         with self._loaded.arranged(case):
             before = self._loaded.verdicts()
