@@ -58,9 +58,13 @@ class Edit:
         """Compare what was touched, and return the delta."""
         routes: dict[tuple[str, int], _Routes] = {}
         for (host, _), (vpc, network, before) in self._networks.items():
-            self._compare(host, before, cells.of_network(vpc, network, host), routes, vpc)
+            after = cells.of_network(vpc, network, host)
+            self._compare(host, before, after, routes, vpc)
+            self._compare_shards(host, before, after, vpc, network.space)
         for (host, _), (vpc, before) in self._vpcs.items():
-            self._compare(host, before, cells.of_vpc(self._world, vpc, host), routes, vpc)
+            after = cells.of_vpc(self._world, vpc, host)
+            self._compare(host, before, after, routes, vpc)
+            self._compare_shards(host, before, after, vpc, vpc.group)
         for (host, _), changed in routes.items():
             self._compare_routes(host, changed)
         return self.delta
@@ -73,12 +77,8 @@ class Edit:
         routes: dict[tuple[str, int], _Routes],
         vpc: state.VpcState,
     ) -> None:
-        if before == after:
-            return
         if before.head != after.head:
             self._compare_heads(host, before.head, after.head, uses=host in vpc.hosts, divides=after.divides)
-        if before.shards is not after.shards:
-            self._compare_shards(host, before, after)
         if before.routes != after.routes:
             changed = routes.setdefault((host, vpc.fact.vni), _Routes(divides=host in vpc.dividers))
             changed.before.update((row.key, row) for row in before.routes)
@@ -111,18 +111,27 @@ class Edit:
         else:
             self.upsert(Stage.HOSTS if after.dividers else Stage.BOUNCERS, host, after)
 
-    def _compare_shards(self, host: str, before: cells.Cell, after: cells.Cell) -> None:
-        if not after.shards:
-            removals = self.delta.batch(Stage.BREAK, host).removals
-            removals.extend(row.key for row in before.shards)
+    def _compare_shards(
+        self, host: str, before: cells.Cell, after: cells.Cell, vpc: state.VpcState, space: state.Space | None
+    ) -> None:
+        if before.shards is after.shards:
             return
-        stage = _BEFORE_USE[after.divides]
-        if not before.shards:
-            self.delta.batch(stage, host).upserts.extend(after.shards)
+        if after.shards:
+            self._put_shards(_BEFORE_USE[after.divides], host, before.shards, after.shards)
             return
-        moved = [new for old, new in zip(before.shards, after.shards, strict=True) if old != new]
-        if moved:
-            self.delta.batch(stage, host).upserts.extend(moved)
+        if before.divides and host in vpc.hosts and space is not None:
+            # Its own endpoints look here until the break, when shards may leave their old holders.
+            self._put_shards(Stage.DIVIDERS, host, before.shards, space.rows)
+        self.delta.batch(Stage.BREAK, host).removals.extend(row.key for row in before.shards)
+
+    def _put_shards(
+        self, stage: Stage, host: str, before: tuple[rows.ShardRow, ...], after: tuple[rows.ShardRow, ...]
+    ) -> None:
+        """Those shards that have other holders than before, or all when there were none."""
+        known = before or (None,) * len(after)
+        changed = [new for old, new in zip(known, after, strict=False) if old != new]
+        if changed:
+            self.delta.batch(stage, host).upserts.extend(changed)
 
     def _compare_routes(self, host: str, changed: _Routes) -> None:
         for key, after in changed.after.items():
