@@ -66,12 +66,16 @@ static __always_inline bool mz_arp_is_due(const struct mz_port *port, __u32 ifin
 	return !mz_port_has(port, ifindex, target) && mz_route4_get(port->vni, target);
 }
 
-static __noinline mz_exit mz_first_hop_arp(struct __sk_buff *skb, const struct mz_port *port)
+/* Global: see mz_next_replica(). */
+__noinline mz_exit mz_first_hop_arp(struct __sk_buff *skb)
 {
+	const struct mz_port *port = mz_port_get(skb->ifindex);
 	struct mz_eth *eth = (void *)(long)skb->data;
 	struct mz_arp *arp = (void *)(eth + 1);
 	__be32 sender, target;
 
+	if (!port)
+		return MZ_DROP_UNKNOWN_PORT;
 	if ((void *)(arp + 1) > (void *)(long)skb->data_end)
 		return MZ_DROP_MALFORMED_ARP;
 	if (arp->hardware != bpf_htons(1) || arp->protocol != bpf_htons(ETH_P_IP) ||

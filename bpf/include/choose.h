@@ -52,25 +52,24 @@ static __always_inline bool mz_is_up(const struct mz_host *host)
 }
 
 /*
- * The picked replica is down: the next one that is up. If none is, the picked one
- * stays, since health is an opinion.
+ * The picked replica is down: the next one that is up, or 0. A global function, as others
+ * below: the verifier looks at it once by itself, not with every state that led here.
  */
-static __noinline void mz_next_replica(const struct mz_shard *shard, __u32 pick,
-				       struct mz_next *next)
+__noinline __u32 mz_next_replica(__u32 network, __u32 index, __u32 pick)
 {
-	for (__u32 i = 1; i < MZ_MAX_REPLICAS && i < shard->n; i++) {
-		__u32 at = pick + i < shard->n ? pick + i : pick + i - shard->n;
-		const struct mz_host *via;
+	struct mz_shard_key key = {.network = network, .shard = index};
+	const struct mz_shard *shard = bpf_map_lookup_elem(&mz_shards, &key);
+	__u32 n = shard ? MZ_MIN(shard->n, MZ_MAX_REPLICAS) : 0;
 
-		if (at >= MZ_MAX_REPLICAS)
-			return;
-		via = mz_host_get(shard->hosts[at]);
-		if (mz_is_up(via)) {
-			next->via = via;
-			next->host = shard->hosts[at];
-			return;
-		}
+	if (!shard)
+		return 0;
+	for (__u32 i = 1; i < MZ_MAX_REPLICAS && i < n; i++) {
+		__u32 at = pick + i < n ? pick + i : pick + i - n;
+
+		if (at < MZ_MAX_REPLICAS && mz_is_up(mz_host_get(shard->hosts[at])))
+			return shard->hosts[at];
 	}
+	return 0;
 }
 
 /* The bouncer's question: on which host is it? */
@@ -90,11 +89,22 @@ static __always_inline mz_exit mz_choose_host(const struct mz_question *q, struc
 	return MZ_V_TO_ENDPOINT_HOST;
 }
 
+/* If none is up the picked one stays, since health is an opinion. */
+static __always_inline void mz_avoid_down(const struct mz_shard_key *key, __u32 pick,
+					  struct mz_next *next)
+{
+	__be32 other = mz_next_replica(key->network, key->shard, pick);
+
+	if (other)
+		mz_next_host(next, other);
+}
+
 /* The network is known: a bouncer, or if that is us, what it would do. */
 static __always_inline mz_exit mz_choose_bouncer(const struct mz_question *q, __u32 network,
 						 __u32 shards, struct mz_next *next)
 {
-	const struct mz_shard *shard = mz_shard_get(network, shards, q->key.addr);
+	struct mz_shard_key key = mz_shard_key_of(network, shards, q->key.addr);
+	const struct mz_shard *shard = bpf_map_lookup_elem(&mz_shards, &key);
 	__u32 pick;
 
 	if (!shard || !shard->n)
@@ -102,7 +112,7 @@ static __always_inline mz_exit mz_choose_bouncer(const struct mz_question *q, __
 	pick = mz_pick_replica(q->sport, MZ_MIN(shard->n, MZ_MAX_REPLICAS));
 	mz_next_host(next, shard->hosts[pick]);
 	if (unlikely(!mz_is_up(next->via)))
-		mz_next_replica(shard, pick, next);
+		mz_avoid_down(&key, pick, next);
 	if (next->host == q->self)
 		return mz_choose_host(q, next);
 	if (!next->via)
@@ -111,40 +121,46 @@ static __always_inline mz_exit mz_choose_bouncer(const struct mz_question *q, __
 	return MZ_V_TO_BOUNCER;
 }
 
+#define MZ_CHOSEN(exit, host) ((__u64)(exit) << 32 | (host))
+
 /*
- * A divider other than ourselves: who asks here does not divide. The first that
- * is up from the picked one on, else the first that is listed at all.
+ * A divider of the VPC other than @self: who asks here does not divide. The first that is up
+ * from the picked one on, else the first that is listed at all.
  */
-static __noinline mz_exit mz_choose_divider(const struct mz_question *q, const struct mz_vpc *vpc,
-					    struct mz_next *next)
+__noinline __u64 mz_pick_up_divider(__u32 vni, __u32 self, __u32 sport)
 {
+	const struct mz_vpc *vpc = mz_vpc_get(vni);
 	__u32 n = vpc ? MZ_MIN(vpc->n_dividers, MZ_MAX_DIVIDERS) : 0;
-	__u32 pick = mz_pick_divider(q->sport, n);
+	__u32 pick = mz_pick_divider(sport, n), any = 0;
 	mz_exit why = MZ_DROP_NO_DIVIDER;
 
-	next->via = NULL;
+	if (!vpc)
+		return MZ_CHOSEN(why, 0);
 	for (__u32 i = 0; i < MZ_MAX_DIVIDERS && i < n; i++) {
 		__u32 at = pick + i < n ? pick + i : pick + i - n;
 		const struct mz_host *via;
 
-		if (at >= MZ_MAX_DIVIDERS || vpc->dividers[at] == q->self)
+		if (at >= MZ_MAX_DIVIDERS || vpc->dividers[at] == self)
 			continue;
+		why = MZ_DROP_UNKNOWN_HOST;
 		via = mz_host_get(vpc->dividers[at]);
-		if (!via) {
-			why = MZ_DROP_UNKNOWN_HOST;
-			continue;
-		}
-		if (mz_is_up(via) || !next->via) {
-			next->via = via;
-			next->host = vpc->dividers[at];
-		}
 		if (mz_is_up(via))
-			break;
+			return MZ_CHOSEN(MZ_V_TO_DIVIDER, vpc->dividers[at]);
+		if (via && !any)
+			any = vpc->dividers[at];
 	}
-	if (!next->via)
-		return why;
+	return any ? MZ_CHOSEN(MZ_V_TO_DIVIDER, any) : MZ_CHOSEN(why, 0);
+}
+
+static __always_inline mz_exit mz_choose_divider(const struct mz_question *q, struct mz_next *next)
+{
+	__u64 chosen = mz_pick_up_divider(q->key.vni, q->self, q->sport);
+
+	if (chosen >> 32 != MZ_V_TO_DIVIDER)
+		return chosen >> 32;
+	mz_next_host(next, chosen);
 	next->hop = MZ_HOP_DIVIDER;
-	return MZ_V_TO_DIVIDER;
+	return next->via ? MZ_V_TO_DIVIDER : MZ_DROP_UNKNOWN_HOST;
 }
 
 /* The divider's question: which network is it in, and so which bouncer? */
@@ -177,7 +193,7 @@ static __always_inline mz_exit mz_choose_in_vpc(const struct mz_question *q,
 
 	if (vpc && vpc->flags & MZ_VPC_F_DIVIDER) {
 		exit = mz_choose_as_divider(q, vpc, next);
-		return exit == MZ_DROP_NO_DIVIDER ? mz_choose_divider(q, vpc, next) : exit;
+		return exit == MZ_DROP_NO_DIVIDER ? mz_choose_divider(q, next) : exit;
 	}
 	route = mz_route4_get(q->key.vni, q->key.addr);
 	if (!route)
@@ -189,7 +205,7 @@ static __always_inline mz_exit mz_choose_in_vpc(const struct mz_question *q,
 		if (exit != MZ_DROP_NO_BOUNCER)
 			return exit;
 	}
-	return mz_choose_divider(q, vpc, next);
+	return mz_choose_divider(q, next);
 }
 
 #endif

@@ -22,6 +22,15 @@ struct mz_sender {
 	__u32 bytes; /* of the frame, as it came */
 };
 
+/* A packet on its way out: all that is still to be known of it. No pointers, for global functions. */
+struct mz_outgoing {
+	struct mz_question q;
+	__u32 bytes;
+	__u16 on_link;
+	__u8 tos;
+	__u8 pad;
+};
+
 /*
  * Room for the outer headers. Refused where the packet already is a tunnel's, because the endpoint
  * has one of its own, or forwards what another tunnel brought: then without telling the kernel.
@@ -41,16 +50,16 @@ static __always_inline void mz_write_inner_eth(struct mz_eth *eth, const struct 
 }
 
 /* @opt_len, 0 or MZ_OPT_LEN, is a constant wherever this is called. */
-static __always_inline bool mz_encap(struct __sk_buff *skb, const struct mz_sender *s,
-				     const struct mz_question *q, const struct mz_next *next,
+static __always_inline bool mz_encap(struct __sk_buff *skb, const struct mz_port *port,
+				     const struct mz_outgoing *out, const struct mz_next *next,
 				     __u32 opt_len)
 {
 	struct mz_envelope envelope = {
-		.vni = q->key.vni,
-		.from = q->self,
+		.vni = out->q.key.vni,
+		.from = out->q.self,
 		.to = next->host,
-		.sport = q->sport,
-		.tos = s->packet.tos,
+		.sport = out->q.sport,
+		.tos = out->tos,
 		.opt_len = opt_len,
 	};
 	__u32 total = skb->len - MZ_ETH_LEN + MZ_ROOM + opt_len;
@@ -64,46 +73,40 @@ static __always_inline bool mz_encap(struct __sk_buff *skb, const struct mz_send
 	mz_write_ip_udp(data + MZ_OFF_IP, &envelope, total);
 	mz_write_geneve(data + MZ_OFF_GENEVE, &envelope);
 	if (opt_len)
-		mz_write_rts(data + MZ_OFF_OPTIONS, q->self, next->hop);
-	mz_write_inner_eth(data + MZ_OFF_OPTIONS + opt_len, s->port);
+		mz_write_rts(data + MZ_OFF_OPTIONS, out->q.self, next->hop);
+	mz_write_inner_eth(data + MZ_OFF_OPTIONS + opt_len, port);
+	mz_count_tx(port->slot, out->bytes);
 	return true;
 }
 
-static __always_inline mz_exit mz_encap_to(struct __sk_buff *skb, const struct mz_sender *s,
-					   const struct mz_question *q, const struct mz_next *next,
-					   __u32 opt_len, enum mz_verdict verdict)
+/* Not known to be anywhere: through the network. Global: see mz_next_replica(). */
+__noinline mz_exit mz_ask_network(struct __sk_buff *skb, const struct mz_outgoing *out)
 {
-	if (!mz_encap(skb, s, q, next, opt_len))
-		return MZ_DROP_HELPER;
-	mz_count_tx(s->port->slot, s->bytes);
-	return MZ_EXIT(verdict, mz_send(s->config, next->via));
-}
-
-/* Not known to be anywhere: through the network. */
-static __noinline mz_exit mz_ask_network(struct __sk_buff *skb, const struct mz_sender *s,
-					 const struct mz_question *q, bool on_link)
-{
+	const struct mz_config *config = mz_config_get();
+	const struct mz_port *port = mz_port_get(skb->ifindex);
 	struct mz_next next = {};
 	mz_exit exit;
 
-	if (on_link)
-		exit = mz_choose_bouncer(q, s->port->network, s->port->shards, &next);
+	if (!config || !port || !out)
+		return MZ_DROP_UNKNOWN_PORT;
+	if (out->on_link)
+		exit = mz_choose_bouncer(&out->q, port->network, port->shards, &next);
 	else
-		exit = mz_choose_in_vpc(q, mz_vpc_get(q->key.vni), false, &next);
+		exit = mz_choose_in_vpc(&out->q, mz_vpc_get(out->q.key.vni), false, &next);
 	if (exit >= MZ_DROP_FIRST || !next.via)
 		return exit;
-	exit = mz_encap_to(skb, s, q, &next, MZ_OPT_LEN, exit);
-	if ((exit & 0xff) < MZ_DROP_FIRST)
-		mz_count_roles(&next, s->bytes);
-	return exit;
+	if (!mz_encap(skb, port, out, &next, MZ_OPT_LEN))
+		return MZ_DROP_HELPER;
+	mz_count_roles(&next, out->bytes);
+	return MZ_EXIT(exit, mz_send(config, next.via));
 }
 
 /* The direct path, if it is known, not too old, and its host is not down. */
 static __always_inline mz_exit mz_direct_path(struct __sk_buff *skb, const struct mz_sender *s,
-					      const struct mz_question *q)
+					      const struct mz_outgoing *out)
 {
-	const struct mz_direct *direct = mz_direct4_get(&q->key);
-	struct mz_next next = {};
+	const struct mz_direct *direct = mz_direct4_get(&out->q.key);
+	struct mz_next next = {.hop = MZ_HOP_PROBE};
 	__u32 age;
 
 	if (!direct)
@@ -114,10 +117,14 @@ static __always_inline mz_exit mz_direct_path(struct __sk_buff *skb, const struc
 	mz_next_host(&next, direct->host);
 	if (!mz_is_up(next.via))
 		return MZ_GO_ON;
-	if (age < s->config->soft_ms)
-		return mz_encap_to(skb, s, q, &next, 0, MZ_V_DIRECT);
-	next.hop = MZ_HOP_PROBE;
-	return mz_encap_to(skb, s, q, &next, MZ_OPT_LEN, MZ_V_DIRECT_PROBE);
+	if (age < s->config->soft_ms) {
+		if (!mz_encap(skb, s->port, out, &next, 0))
+			return MZ_DROP_HELPER;
+		return MZ_EXIT(MZ_V_DIRECT, mz_send(s->config, next.via));
+	}
+	if (!mz_encap(skb, s->port, out, &next, MZ_OPT_LEN))
+		return MZ_DROP_HELPER;
+	return MZ_EXIT(MZ_V_DIRECT_PROBE, mz_send(s->config, next.via));
 }
 
 static __always_inline mz_exit mz_deliver_local(struct __sk_buff *skb, const struct mz_sender *s,
@@ -133,18 +140,21 @@ static __always_inline mz_exit mz_deliver_local(struct __sk_buff *skb, const str
 static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_sender *s,
 					bool on_link)
 {
-	struct mz_question q = {
-		.key = {.vni = s->port->vni, .addr = s->packet.dst},
-		.self = s->config->underlay_addr,
+	struct mz_outgoing out = {
+		.q.key = {.vni = s->port->vni, .addr = s->packet.dst},
+		.q.self = s->config->underlay_addr,
+		.bytes = s->bytes,
+		.on_link = on_link,
+		.tos = s->packet.tos,
 	};
-	const struct mz_endpoint *endpoint = mz_endpoint4_get(&q.key);
+	const struct mz_endpoint *endpoint = mz_endpoint4_get(&out.q.key);
 	mz_exit exit;
 
 	if (endpoint)
 		return mz_deliver_local(skb, s, endpoint);
-	q.sport = mz_sport_of(mz_flow_of(&s->packet));
-	exit = mz_direct_path(skb, s, &q);
-	return exit == MZ_GO_ON ? mz_ask_network(skb, s, &q, on_link) : exit;
+	out.q.sport = mz_sport_of(mz_flow_of(&s->packet));
+	exit = mz_direct_path(skb, s, &out);
+	return exit == MZ_GO_ON ? mz_ask_network(skb, &out) : exit;
 }
 
 /* What each packet on the wire will carry, above the MTU? */
@@ -173,7 +183,7 @@ static __always_inline bool mz_decrement_ttl(struct __sk_buff *skb)
 static __always_inline mz_exit mz_router_hop(struct __sk_buff *skb, const struct mz_sender *s)
 {
 	if (s->packet.ttl <= 1)
-		return mz_icmp_ttl(skb, s->port, &s->packet);
+		return mz_icmp_ttl(skb, &s->packet);
 	return mz_decrement_ttl(skb) ? MZ_GO_ON : MZ_DROP_HELPER;
 }
 
@@ -190,7 +200,7 @@ static __always_inline mz_exit mz_may_send(struct __sk_buff *skb, const struct m
 	if (p->dst == bpf_htonl(MZ_GATEWAY4))
 		return mz_icmp_gateway(skb, s->port, p);
 	if (mz_is_too_big(skb, p, s->port->mtu))
-		return mz_icmp_too_big(skb, s->port, p);
+		return mz_icmp_too_big(skb, s->port->mtu, p);
 	return MZ_GO_ON;
 }
 
@@ -242,7 +252,7 @@ static __always_inline mz_exit mz_first_hop(struct __sk_buff *skb)
 	if (!mz_mac_is(eth->src, s.port->mac))
 		return MZ_DROP_SPOOFED_MAC;
 	if (eth->proto == bpf_htons(ETH_P_ARP))
-		return mz_first_hop_arp(skb, s.port);
+		return mz_first_hop_arp(skb);
 	if (mz_mac_is_group(eth->dst))
 		return MZ_DROP_MULTICAST;
 	if (eth->proto != bpf_htons(ETH_P_IP))

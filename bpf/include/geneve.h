@@ -16,7 +16,7 @@
 
 /*
  * mz_wire.found has a byte per option type: 0, or one more than the word at which the
- * (last) option of that type begins.
+ * (first) option of that type begins.
  */
 static __always_inline __u32 mz_wire_has(const struct mz_wire *w, enum mz_opt_type type)
 {
@@ -36,7 +36,7 @@ static __always_inline __u32 mz_found(__u32 found, __u32 type, __u32 at)
 {
 	__u32 shift = 8 * (type - 1) & 31;
 
-	return (found & ~(0xffu << shift)) | (at / 4 + 1) << shift;
+	return found >> shift & 0xff ? found : found | (at / 4 + 1) << shift;
 }
 
 /*

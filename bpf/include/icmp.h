@@ -76,49 +76,46 @@ static __always_inline bool mz_icmp_write(struct __sk_buff *skb, const struct mz
 }
 
 /*
- * Turn the packet into an error about itself and send it back. Cut first: that also
- * ends GSO, which would make the kernel count the new headers as payload.
+ * Turn the packet, of @total bytes, into an error about itself and send it back. Cut first:
+ * that also ends GSO, which would make the kernel count the new headers as payload. Global: see
+ * mz_next_replica().
  */
-static __noinline mz_exit mz_icmp_error(struct __sk_buff *skb, const struct mz_port *port,
-					const struct mz_icmp *error, __u32 total)
+__noinline mz_exit mz_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u32 rest,
+				 __u32 total)
 {
+	struct mz_icmp error = {.type = type, .code = code, .rest = bpf_htonl(rest)};
+	const struct mz_port *port = mz_port_get(skb->ifindex);
 	__u32 quote = MZ_MIN(total, MZ_ICMP_QUOTE) & ~1u;
 
+	if (!port)
+		return MZ_DROP_UNKNOWN_PORT;
 	if (bpf_skb_change_tail(skb, MZ_ETH_LEN + quote, 0))
 		return MZ_DROP_HELPER;
 	if (bpf_skb_adjust_room(skb, MZ_IP_LEN + MZ_ICMP_LEN, BPF_ADJ_ROOM_MAC, 0))
 		return MZ_DROP_HELPER;
-	if (bpf_skb_pull_data(skb, skb->len) || !mz_icmp_write(skb, port, error))
+	if (bpf_skb_pull_data(skb, skb->len) || !mz_icmp_write(skb, port, &error))
 		return MZ_DROP_HELPER;
-	return MZ_EXIT(error->type == MZ_ICMP_TIME_EXCEEDED ? MZ_V_ICMP_TTL : MZ_V_ICMP_TOO_BIG,
+	return MZ_EXIT(type == MZ_ICMP_TIME_EXCEEDED ? MZ_V_ICMP_TTL : MZ_V_ICMP_TOO_BIG,
 		       bpf_redirect(skb->ifindex, 0));
 }
 
-static __always_inline mz_exit mz_icmp_too_big(struct __sk_buff *skb, const struct mz_port *port,
+static __always_inline mz_exit mz_icmp_too_big(struct __sk_buff *skb, __u32 mtu,
 					       const struct mz_packet4 *p)
 {
-	struct mz_icmp error = {
-		.type = MZ_ICMP_UNREACHABLE,
-		.code = MZ_ICMP_FRAG_NEEDED,
-		.rest = bpf_htonl(port->mtu),
-	};
-
 	if (!(p->frag & MZ_IP_DF) || !mz_icmp_is_due(p))
 		return MZ_DROP_TOO_BIG;
-	return mz_icmp_error(skb, port, &error, p->total);
+	return mz_icmp_error(skb, MZ_ICMP_UNREACHABLE, MZ_ICMP_FRAG_NEEDED, mtu, p->total);
 }
 
-static __always_inline mz_exit mz_icmp_ttl(struct __sk_buff *skb, const struct mz_port *port,
-					   const struct mz_packet4 *p)
+static __always_inline mz_exit mz_icmp_ttl(struct __sk_buff *skb, const struct mz_packet4 *p)
 {
-	struct mz_icmp error = {.type = MZ_ICMP_TIME_EXCEEDED};
-
-	return mz_icmp_is_due(p) ? mz_icmp_error(skb, port, &error, p->total) : MZ_DROP_TTL;
+	return mz_icmp_is_due(p) ? mz_icmp_error(skb, MZ_ICMP_TIME_EXCEEDED, 0, 0, p->total)
+				 : MZ_DROP_TTL;
 }
 
 /* A packet to the gateway address: an echo request is answered in place. */
-static __noinline mz_exit mz_icmp_gateway(struct __sk_buff *skb, const struct mz_port *port,
-					  const struct mz_packet4 *p)
+static __always_inline mz_exit mz_icmp_gateway(struct __sk_buff *skb, const struct mz_port *port,
+					       const struct mz_packet4 *p)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct mz_eth *eth = data;

@@ -51,7 +51,7 @@ static __always_inline bool mz_mac_is(const __u16 *a, const void *other)
 
 static __always_inline void mz_mac_set_router(__u16 *to)
 {
-	static const __u8 router[] = MZ_ROUTER_MAC;
+	const __u8 router[] = MZ_ROUTER_MAC;
 
 	to[0] = bpf_htons(router[0] << 8 | router[1]);
 	to[1] = bpf_htons(router[2] << 8 | router[3]);

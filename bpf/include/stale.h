@@ -15,7 +15,7 @@
 
 /* Room for an RTS option in front of all others. Not for the kernel to understand as a tunnel
  * header (no ENCAP): on a GSO packet it already knows one. */
-static __noinline bool mz_insert_rts(struct __sk_buff *skb, struct mz_wire *w)
+static __always_inline bool mz_insert_rts(struct __sk_buff *skb, struct mz_wire *w)
 {
 	struct mz_head {
 		__u32 words[9]; /* outer IPv4, UDP, Geneve */
@@ -51,6 +51,13 @@ static __noinline bool mz_insert_rts(struct __sk_buff *skb, struct mz_wire *w)
 	return true;
 }
 
+static __always_inline mz_exit mz_choose_again(const struct mz_question *q, struct mz_next *next)
+{
+	const struct mz_vpc *vpc = mz_vpc_get(q->key.vni);
+
+	return vpc ? mz_choose_in_vpc(q, vpc, true, next) : MZ_DROP_UNKNOWN_VNI;
+}
+
 /* The outer headers of a packet that starts over at @next. */
 static __always_inline bool mz_start_over(struct __sk_buff *skb, const struct mz_config *config,
 					  struct mz_wire *w, const struct mz_next *next)
@@ -61,16 +68,11 @@ static __always_inline bool mz_start_over(struct __sk_buff *skb, const struct mz
 			  config->underlay_addr, next);
 }
 
-static __always_inline int mz_tell_to_forget(struct __sk_buff *skb, const struct mz_config *config,
-					     const struct mz_wire *w)
+static __always_inline int mz_tell_to_forget(struct __sk_buff *skb, const struct mz_wire *w)
 {
-	struct mz_message message = {
-		.type = MZ_OPT_FORGET,
-		.to = w->src,
-		.about = {.vni = w->vni, .addr = w->inner_dst},
-	};
-
-	return mz_decap(skb, w->opts) ? mz_tell(skb, config, &message) : 0;
+	if (!mz_decap(skb, w->opts))
+		return 0;
+	return mz_tell(skb, MZ_OPT_FORGET, w->src, w->vni, w->inner_dst);
 }
 
 /* The copy that goes on needs its MACs written; without, the packet itself goes on and the
@@ -88,23 +90,27 @@ static __always_inline mz_exit mz_go_on_and_tell(struct __sk_buff *skb,
 		return MZ_DROP_HELPER;
 	if (bpf_clone_redirect(skb, config->underlay_ifindex, 0))
 		return MZ_DROP_HELPER;
-	return MZ_EXIT(MZ_V_STALE, mz_tell_to_forget(skb, config, w));
+	return MZ_EXIT(MZ_V_STALE, mz_tell_to_forget(skb, w));
 }
 
-static __noinline mz_exit mz_stale(struct __sk_buff *skb, const struct mz_config *config,
-				   struct mz_wire *w)
+/* Global: see mz_next_replica(). */
+__noinline mz_exit mz_stale(struct __sk_buff *skb, struct mz_wire *w)
 {
-	struct mz_question q = mz_ask_about(w, config->underlay_addr);
-	const struct mz_vpc *vpc = mz_vpc_get(w->vni);
-	__u32 bytes = mz_wire_inner_len(w);
+	const struct mz_config *config = mz_config_get();
 	struct mz_next next = {};
-	mz_exit exit = vpc ? mz_choose_in_vpc(&q, vpc, true, &next) : MZ_DROP_UNKNOWN_VNI;
+	struct mz_question q;
+	mz_exit exit;
 
+	if (!config || !w)
+		return MZ_V_PASS;
+	q = mz_ask_about(w, config->underlay_addr);
+	exit = mz_choose_again(&q, &next);
 	if (exit >= MZ_DROP_FIRST || !next.via)
-		return MZ_EXIT(exit, mz_tell_to_forget(skb, config, w));
+		return MZ_EXIT(exit, mz_tell_to_forget(skb, w));
+	/* Before an option is inserted, which is no part of the inner frame. */
+	mz_count_roles(&next, mz_wire_inner_len(w));
 	if (!mz_start_over(skb, config, w, &next))
 		return MZ_DROP_HELPER;
-	mz_count_roles(&next, bytes);
 	return mz_go_on_and_tell(skb, config, w, &next);
 }
 

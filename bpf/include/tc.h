@@ -27,10 +27,13 @@ static __always_inline void mz_linear(struct __sk_buff *skb, __u32 need)
 /* Out of the underlay interface to the next host; neighbour resolution is the kernel's. */
 static __always_inline int mz_send(const struct mz_config *config, const struct mz_host *via)
 {
-	struct bpf_redir_neigh hop = {.nh_family = MZ_AF_INET};
+	struct bpf_redir_neigh hop;
 
 	if (unlikely(!via->nexthop))
 		return bpf_redirect_neigh(config->underlay_ifindex, NULL, 0, 0);
+	/* Not an initializer: clang would copy it from .rodata, a map of its own. */
+	__builtin_memset(&hop, 0, sizeof(hop));
+	hop.nh_family = MZ_AF_INET;
 	hop.ipv4_nh = via->nexthop;
 	return bpf_redirect_neigh(config->underlay_ifindex, &hop, sizeof(hop), 0);
 }

@@ -53,24 +53,18 @@ static __always_inline bool mz_ecn_unwrap(struct __sk_buff *skb, const struct mz
 }
 
 /* A copy into the endpoint, the original back to the sender's host as HERE. */
-static __noinline mz_exit mz_deliver_and_tell(struct __sk_buff *skb, const struct mz_config *config,
-					      const struct mz_wire *w, __u32 ifindex)
+static __always_inline mz_exit mz_deliver_and_tell(struct __sk_buff *skb, const struct mz_wire *w,
+						   __u32 ifindex)
 {
-	struct mz_message message = {
-		.type = MZ_OPT_HERE,
-		.to = w->rts,
-		.about = {.vni = w->vni, .addr = w->inner_dst},
-	};
 	int action;
 
 	if (bpf_clone_redirect(skb, ifindex, 0))
 		return MZ_DROP_HELPER;
-	action = mz_tell(skb, config, &message);
+	action = mz_tell(skb, MZ_OPT_HERE, w->rts, w->vni, w->inner_dst);
 	return action ? MZ_EXIT(MZ_V_DELIVERED_HERE, action) : MZ_EXIT(MZ_V_DELIVERED, TC_ACT_SHOT);
 }
 
-static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct mz_config *config,
-					    const struct mz_wire *w,
+static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct mz_wire *w,
 					    const struct mz_endpoint *endpoint)
 {
 	mz_learn_sender(w);
@@ -80,7 +74,7 @@ static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct 
 		return MZ_DROP_HELPER;
 	mz_count_rx(endpoint->slot, mz_wire_inner_len(w));
 	if (w->hop != MZ_HOP_NONE && mz_is_peer(w->rts))
-		return mz_deliver_and_tell(skb, config, w, endpoint->ifindex);
+		return mz_deliver_and_tell(skb, w, endpoint->ifindex);
 	return MZ_EXIT(MZ_V_DELIVERED, mz_deliver(endpoint));
 }
 
@@ -112,7 +106,7 @@ static __always_inline mz_exit mz_tc_parse_outer(struct __sk_buff *skb,
 	return exit == MZ_GO_ON ? mz_geneve_header(data, end, w) : exit;
 }
 
-/* Not static: see mz_geneve_walk(). */
+/* Global: see mz_geneve_walk(). */
 __noinline __u64 mz_tc_walk(struct __sk_buff *skb, __u32 opts)
 {
 	return mz_geneve_walk((void *)(long)skb->data, (void *)(long)skb->data_end, opts);
@@ -157,12 +151,12 @@ static __always_inline mz_exit mz_transit_at_tc(struct __sk_buff *skb)
 	key = (struct mz_addr_key4){.vni = w.vni, .addr = w.inner_dst};
 	endpoint = mz_endpoint4_get(&key);
 	if (endpoint)
-		return mz_tc_arrive(skb, config, &w, endpoint);
+		return mz_tc_arrive(skb, &w, endpoint);
 	if (w.hop == MZ_HOP_DIVIDER || w.hop == MZ_HOP_BOUNCER)
 		return mz_tc_pass_on(skb, config, &w);
 	if (w.hop == MZ_HOP_ENDPOINT)
 		return mz_vpc_get(w.vni) ? MZ_DROP_NOT_HERE : MZ_DROP_UNKNOWN_VNI;
-	return mz_stale(skb, config, &w);
+	return mz_stale(skb, &w);
 }
 
 #endif

@@ -30,7 +30,7 @@ static __always_inline mz_exit mz_xdp_control(void *data, void *end, const struc
 	return exit == MZ_V_ECHO ? mz_xdp_echo(data, end, w) : exit;
 }
 
-/* Not static: see mz_geneve_walk(). */
+/* Global: see mz_geneve_walk(). */
 __noinline __u64 mz_xdp_walk(struct xdp_md *ctx, __u32 opts)
 {
 	return mz_geneve_walk((void *)(long)ctx->data, (void *)(long)ctx->data_end, opts);

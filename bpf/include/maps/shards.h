@@ -13,15 +13,13 @@ struct {
 	__type(value, struct mz_shard);
 } mz_shards SEC(".maps");
 
-/* @shards is a power of two; 0, a network without shards, finds nothing. */
-static __always_inline const struct mz_shard *mz_shard_get(__u32 network, __u32 shards, __be32 addr)
+/* @shards is a power of two; 0, a network without shards, leads to no row. */
+static __always_inline struct mz_shard_key mz_shard_key_of(__u32 network, __u32 shards, __be32 addr)
 {
-	struct mz_shard_key key = {
+	return (struct mz_shard_key){
 		.network = network,
 		.shard = mz_shard_of(bpf_ntohl(addr), shards),
 	};
-
-	return bpf_map_lookup_elem(&mz_shards, &key);
 }
 
 #endif

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One host's programs and tables, loaded for a test and pinned nowhere.
+
+    machine = Machine()
+    machine.config("192.0.2.1")
+    machine.port(7, vni=5, addr="10.0.0.2", mac=MAC)
+    run = machine.run(Hook.ENDPOINT, frame, ifindex=7)
+    assert run.verdict is Verdict.TO_DIVIDER
+
+What holds:
+ - The programs share one set of maps, as the agent loads them.
+ - Addresses are texts here; the tables hold numbers.
+ - run() finds exactly one verdict counted, or fails.
+
+What does not belong here: making packets (packets.py), namespaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import ipaddress
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+
+from mizar.abi import layout
+from mizar.abi.layout import Table
+from mizar.abi.verdicts import Verdict
+from mizar.dataplane import libbpf, maps, programs
+
+SIZES: Final = {
+    Table.HOSTS: 64,
+    Table.VPCS: 64,
+    Table.ROUTES4: 256,
+    Table.SHARDS: 256,
+    Table.LOCATIONS4: 256,
+    Table.ENDPOINTS4: 64,
+    Table.PORTS: 64,
+    Table.DIRECT4: 256,
+    Table.STATS: 64,
+}
+
+LOOPBACK: Final = 1
+"""Interface that BPF_PROG_TEST_RUN can always use."""
+
+_COARSE: Final = 6
+"""CLOCK_MONOTONIC_COARSE of linux/time.h."""
+
+SOFT_MS: Final = 5000
+HARD_MS: Final = 15000
+
+
+class Hook(enum.Enum):
+    """Program and the kind of context it takes."""
+
+    ENDPOINT = "mz_endpoint"
+    TC = "mz_transit_tc"
+    XDP = "mz_transit_xdp"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one packet met."""
+
+    verdict: Verdict
+    bytes: int
+    """As counted with the verdict."""
+    action: int
+    """The program's return value, signed."""
+    frame: bytes
+
+
+def number(addr: str) -> int:
+    return int(ipaddress.IPv4Address(addr))
+
+
+def now_ms() -> int:
+    """The clock of the direct path table."""
+    return time.clock_gettime_ns(_COARSE) // 1_000_000 & 0xFFFFFFFF
+
+
+def now_s() -> int:
+    return int(time.clock_gettime(_COARSE))
+
+
+def mac_bytes(mac: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(mac.replace(":", "")))
+
+
+def _pad(values: Iterable[int], n: int) -> tuple[int, ...]:
+    found = tuple(values)
+    return found + (0,) * (n - len(found))
+
+
+class Machine(contextlib.AbstractContextManager["Machine"]):
+    """The three programs on one set of maps. Close it to free them."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self.maps: dict[str, maps.Map] = {}
+        self.programs: dict[Hook, programs.Program] = {}
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._stack.close)
+            for name in ("endpoint.bpf.o", "transit.bpf.o"):
+                self._load(name)
+            undo.pop_all()
+
+    def _load(self, name: str) -> None:
+        with libbpf.Object(libbpf.OBJECTS / name) as found:
+            for table in found.map_names():
+                if table in self.maps:
+                    found.reuse_map(table, self.maps[table])
+                elif table in SIZES:
+                    found.set_max_entries(table, SIZES[Table(table)])
+            found.load()
+            for table in set(found.map_names()) - self.maps.keys():
+                spec = layout.TABLES[table]
+                self.maps[table] = self._stack.enter_context(found.map(table, key=spec.key, value=spec.value))
+            for program in found.program_names():
+                self.programs[Hook(program)] = self._stack.enter_context(found.program(program))
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def clear(self) -> None:
+        """Empty tables, zero counters."""
+        for table, found in self.maps.items():
+            if layout.TABLES[table].type.is_array:
+                found.clear(np.arange(found.max_entries, dtype=np.uint32))
+            else:
+                found.delete(found.dump()[0])
+
+    # ------------------------------------------------------------ rows
+
+    def put(self, table: Table, key: Any, value: Any) -> None:
+        spec = layout.TABLES[table]
+        self.maps[table].update(np.array([key], dtype=spec.key), np.array([value], dtype=spec.value))
+
+    def get(self, table: Table, key: Any) -> np.void | None:
+        return self.maps[table].lookup(np.array([key], dtype=layout.TABLES[table].key))
+
+    def config(
+        self,
+        addr: str,
+        *,
+        ifindex: int = LOOPBACK,
+        mac: str = "02:00:00:00:00:01",
+        soft_ms: int = SOFT_MS,
+        hard_ms: int = HARD_MS,
+    ) -> None:
+        row = (number(addr), ifindex, soft_ms, hard_ms, mac_bytes(mac), layout.ConfigFlags.READY)
+        self.put(Table.CONFIG, 0, row)
+
+    def host(
+        self,
+        addr: str,
+        *,
+        nexthop: str = "0.0.0.0",
+        mac: str | None = None,
+        flags: layout.HostFlags | int = 0,
+    ) -> None:
+        """With `mac`, it is known for a minute."""
+        until = 0 if mac is None else now_s() + 60
+        fields = (number(nexthop), until, mac_bytes(mac or "00:00:00:00:00:00"), int(flags))
+        self.put(Table.HOSTS, number(addr), fields)
+
+    def vpc(
+        self, vni: int, *, dividers: Iterable[str] = (), flags: layout.VpcFlags | int = 0, slot: int = 0
+    ) -> None:
+        found = [number(addr) for addr in dividers]
+        self.put(Table.VPCS, vni, (int(flags), slot, len(found), _pad(found, layout.MAX_DIVIDERS)))
+
+    def route(
+        self, vni: int, prefix: str, kind: layout.RouteKind, *, network: int = 0, shards: int = 0
+    ) -> None:
+        net = ipaddress.IPv4Network(prefix)
+        key = (layout.ROUTE_PREFIX_BASE + net.prefixlen, vni, int(net.network_address))
+        self.put(Table.ROUTES4, key, (kind, network, shards))
+
+    def shard(self, network: int, shard: int, hosts: Iterable[str]) -> None:
+        found = [number(addr) for addr in hosts]
+        self.put(Table.SHARDS, (network, shard), (len(found), _pad(found, layout.MAX_REPLICAS)))
+
+    def shards(self, network: int, shards: int, hosts: Iterable[str]) -> None:
+        """The same bouncers for all shards."""
+        found = list(hosts)
+        for i in range(shards):
+            self.shard(network, i, found)
+
+    def location(self, vni: int, addr: str, host: str, *, slot: int = 0) -> None:
+        self.put(Table.LOCATIONS4, (vni, number(addr)), (number(host), slot))
+
+    def endpoint(
+        self, vni: int, addr: str, *, ifindex: int, mac: str, slot: int = 0, peer: bool = True
+    ) -> None:
+        flags = layout.EndpointFlags.PEER if peer else 0
+        self.put(Table.ENDPOINTS4, (vni, number(addr)), (ifindex, slot, mac_bytes(mac), flags))
+
+    def port(
+        self,
+        ifindex: int,
+        *,
+        vni: int,
+        addr: str,
+        mac: str,
+        mtu: int = 1436,
+        network: int = 0,
+        shards: int = 0,
+        slot: int = 0,
+        onlink: Iterable[str] = (),
+    ) -> None:
+        nets = [ipaddress.IPv4Network(prefix) for prefix in onlink]
+        masks = [(int(net.network_address), int(net.netmask)) for net in nets]
+        masks += [(0, 0)] * (layout.MAX_ONLINK - len(masks))
+        row = (vni, number(addr), mac_bytes(mac), mtu, network, shards, slot, len(nets), masks)
+        self.put(Table.PORTS, ifindex, row)
+
+    def direct(self, vni: int, addr: str, host: str, *, age_ms: int = 0) -> None:
+        confirmed = (now_ms() - age_ms) & 0xFFFFFFFF
+        self.put(Table.DIRECT4, (vni, number(addr)), (number(host), confirmed))
+
+    # ------------------------------------------------------------ what there is
+
+    def direct_host(self, vni: int, addr: str) -> str | None:
+        """Where the direct path to an endpoint leads."""
+        found = self.get(Table.DIRECT4, (vni, number(addr)))
+        return None if found is None else str(ipaddress.IPv4Address(int(found["host"])))
+
+    def direct_age_ms(self, vni: int, addr: str) -> int | None:
+        found = self.get(Table.DIRECT4, (vni, number(addr)))
+        return None if found is None else (now_ms() - int(found["confirmed"])) & 0xFFFFFFFF
+
+    def stats(self, slot: int) -> tuple[int, int, int, int]:
+        """tx packets, tx bytes, rx packets, rx bytes."""
+        found = self.get(Table.STATS, slot)
+        assert found is not None
+        tx, tx_bytes, rx, rx_bytes = (int(found[name]) for name in layout.STATS.names or ())
+        return tx, tx_bytes, rx, rx_bytes
+
+    def verdicts(self) -> dict[Verdict, int]:
+        """Packets by verdict, those that are not zero."""
+        _, counts = self.maps[Table.VERDICTS].dump()
+        return {Verdict(int(i)): int(counts["packets"][i]) for i in np.flatnonzero(counts["packets"])}
+
+    # ------------------------------------------------------------ running
+
+    def run(
+        self, hook: Hook, frame: bytes, *, ifindex: int = LOOPBACK, gso_size: int = 0, gso_segs: int = 0
+    ) -> Run:
+        """One packet through one program; the verdict counters must show exactly one packet more."""
+        before = self.maps[Table.VERDICTS].dump()[1]
+        if hook is Hook.XDP:
+            context = programs.xdp_context(len(frame), ifindex=ifindex)
+        else:
+            context = programs.skb_context(ifindex=ifindex, gso_size=gso_size, gso_segs=gso_segs)
+        result = self.programs[hook].test_run(frame, context=context)
+        after = self.maps[Table.VERDICTS].dump()[1]
+        packets = after["packets"] - before["packets"]
+        changed = np.flatnonzero(packets)
+        assert len(changed) == 1, f"counted {[(int(i), int(packets[i])) for i in changed]}, not one verdict"
+        index = int(changed[0])
+        assert packets[index] == 1
+        counted = int(after["bytes"][index] - before["bytes"][index])
+        action = result.retval - (1 << 32) if result.retval >= 1 << 31 else result.retval
+        return Run(Verdict(index), counted, action, result.data)
