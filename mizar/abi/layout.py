@@ -26,6 +26,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from mizar import errors
+
 ABI_VERSION: Final = 1
 
 # ---------------------------------------------------------------- limits
@@ -103,6 +105,18 @@ class EndpointFlags(enum.IntFlag):
 
 Rows: TypeAlias = npt.NDArray[Any]
 """A one-dimensional array of keys or values of one table, of the table's dtype."""
+
+
+def column(rows: npt.ArrayLike, dtype: np.dtype[Any]) -> Rows:
+    """`rows`, or one row, as a contiguous array of `dtype`.
+
+    A structured array of another dtype is refused: numpy would convert it field by field, by position.
+    """
+    array = np.atleast_1d(np.asarray(rows, dtype=None if isinstance(rows, np.ndarray) else dtype))
+    if array.dtype != dtype and (array.dtype.names or dtype.names):
+        raise TypeError(f"rows are {array.dtype}, not {dtype}")
+    return np.ascontiguousarray(array, dtype=dtype)
+
 
 U32: Final = np.dtype("=u4")
 BE32: Final = np.dtype(">u4")
@@ -261,6 +275,12 @@ _SPECS: Final = (
 
 TABLES: Final[Mapping[str, TableSpec]] = types.MappingProxyType({spec.name: spec for spec in _SPECS})
 """Every map by its name. Table is a str, so TABLES["mz_hosts"] and TABLES[Table.HOSTS] are the same."""
+
+
+def no_such_table(name: str) -> errors.InvalidError:
+    """The error for a table name that is in no registry."""
+    return errors.InvalidError(f"find table {name!r}: there is none (known: {', '.join(TABLES)})")
+
 
 LABELS: Final[Mapping[str, TableSpec]] = types.MappingProxyType({spec.label: spec for spec in _SPECS})
 """Every map by the name that users see."""

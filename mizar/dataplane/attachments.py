@@ -64,6 +64,8 @@ class Attachments:
 
     def pinned(self) -> list[Attachment]:
         """All that is pinned, whether the interface still exists or not."""
+        if not self._directory.exists():  # destroyed
+            return []
         found = (_parse(path.name) for path in self._directory.iterdir())
         return [attachment for attachment in found if attachment is not None]
 

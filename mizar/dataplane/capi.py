@@ -18,7 +18,7 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import cffi
 
@@ -114,7 +114,6 @@ _WARN: Final = 0
 
 _HINTS: Final = {
     errno.EPERM: "root, or CAP_BPF with CAP_NET_ADMIN, is needed",
-    errno.E2BIG: "the table is full",
     errno.ENODEV: "no such interface in this network namespace",
     errno.EOPNOTSUPP: "the driver or the kernel does not support it",
 }
@@ -218,7 +217,7 @@ class Handle:
         if fd >= 0:
             os.close(fd)
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -38,6 +38,7 @@ _OBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
     "endpoint.bpf.o": (ENDPOINT,),
     "transit.bpf.o": (TRANSIT_TC, TRANSIT_XDP),
 }
+PROGRAMS: Final = tuple(name for names in _OBJECTS.values() for name in names)
 _XDP_HOOKS: Final = (Hook.XDP, Hook.XDP_GENERIC)
 
 _FEW_SLOTS: Final = 1024
@@ -60,8 +61,8 @@ class KernelDataPlane:
         `sizes`: capacity by table, for tables that are made now. `force_clsact`: behave as on a kernel
         without tcx.
         """
-        for table in set(sizes or ()) - layout.TABLES.keys():
-            raise _no_such_table(table)
+        for table in (sizes or {}).keys() - layout.TABLES.keys():
+            raise layout.no_such_table(table)
         self._root = pathlib.Path(pin_root)
         self._version = self._root / f"v{layout.ABI_VERSION}"
         for directory in ("maps", "progs", "links"):
@@ -232,7 +233,7 @@ class KernelDataPlane:
         try:
             return self._maps[table]
         except KeyError:
-            raise _no_such_table(table) from None
+            raise layout.no_such_table(table) from None
 
     def _by_index(self, table: layout.Table) -> npt.NDArray[Any]:
         """Values of an array, in the order of its indexes."""
@@ -259,7 +260,3 @@ class KernelDataPlane:
             for attachment in self._attachments.pinned():
                 if attachment.role is role:
                     self._attachments.detach(attachment)
-
-
-def _no_such_table(table: str) -> errors.InvalidError:
-    return errors.InvalidError(f"find table {table!r}: there is none (known: {', '.join(layout.TABLES)})")

@@ -36,6 +36,7 @@ OBJECTS: Final = pathlib.Path(__file__).parent / "objects"
 """Where `make build` puts the compiled data plane."""
 
 _BEGIN_LOG: Final = "BEGIN PROG LOAD LOG"
+_LOG_OWNER: Final = re.compile(r"prog '(\w+)'")
 _LOG_NOISE: Final = re.compile(r"^(processed \d+ insns|verification time|stack depth|-- |max_states|\s*$)")
 
 
@@ -49,7 +50,9 @@ def _summary(messages: list[str]) -> str:
         if _BEGIN_LOG in message:
             lines = [line for line in message.splitlines()[1:] if not _LOG_NOISE.match(line)]
             lines = [line for line in lines if "END PROG LOAD LOG" not in line]
-            return lines[-1].strip() if lines else "the verifier gave no reason"
+            program = _LOG_OWNER.search(message)
+            reason = lines[-1].strip() if lines else "the verifier gave no reason"
+            return f"{program[1]}: {reason}" if program else reason
     return messages[0].strip().removeprefix("libbpf: ") if messages else ""
 
 

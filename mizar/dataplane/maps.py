@@ -31,6 +31,9 @@ ffi: Final = capi.ffi
 _NO_BATCH: Final = (-errno.EOPNOTSUPP, -524)
 """What a map type without batch calls answers; 524 is the kernel's internal ENOTSUPP."""
 
+_FULL: Final = (-errno.E2BIG, -errno.ENOSPC)
+"""What hashes and tries answer when there is no room for another row."""
+
 _CHUNK_BYTES: Final = 4 << 20
 """Room for the values of one read, whatever the number of CPUs."""
 
@@ -38,14 +41,6 @@ _CHUNK_BYTES: Final = 4 << 20
 def _pointer(array: npt.NDArray[Any]) -> Any:
     """Address of a contiguous array, which the caller keeps alive during the call."""
     return ffi.cast("void *", array.ctypes.data)
-
-
-def _column(rows: npt.ArrayLike, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """`rows` as a contiguous array of `dtype`."""
-    array = np.atleast_1d(np.asarray(rows, dtype=None if isinstance(rows, np.ndarray) else dtype))
-    if array.dtype != dtype and (array.dtype.names or dtype.names):
-        raise TypeError(f"rows are {array.dtype}, not {dtype}")
-    return np.ascontiguousarray(array, dtype=dtype)
 
 
 class Map(capi.Handle):
@@ -91,7 +86,7 @@ class Map(capi.Handle):
 
     def lookup(self, key: npt.ArrayLike) -> np.void | None:
         """The value, or None; of a per-CPU map the sum over CPUs."""
-        column = _column(key, self.key)
+        column = layout.column(key, self.key)
         room = self._room(1)
         code = lib.bpf_map_lookup_elem(self.fd, _pointer(column), _pointer(room))
         if code == -errno.ENOENT:
@@ -102,7 +97,7 @@ class Map(capi.Handle):
 
     def lookup_each(self, keys: npt.ArrayLike) -> npt.NDArray[Any]:
         """One value per key, zero where there is none."""
-        column = _column(keys, self.key)
+        column = layout.column(keys, self.key)
         values = np.zeros(len(column), dtype=self.value)
         for i in range(len(column)):
             found = self.lookup(column[i : i + 1])
@@ -112,14 +107,16 @@ class Map(capi.Handle):
 
     def update(self, keys: npt.ArrayLike, values: npt.ArrayLike) -> None:
         """Insert or replace rows in their order; stops at the first that is refused (PartialUpdateError)."""
-        columns = _column(keys, self.key), _column(values, self.value)
+        columns = layout.column(keys, self.key), layout.column(values, self.value)
         if len(columns[0]) != len(columns[1]):
             raise ValueError(f"{len(columns[0])} keys but {len(columns[1])} values")
+        if self._cpus:
+            raise errors.KernelError(f"write map {self.name}: counters can only be cleared")
         self._write(*columns)
 
     def delete(self, keys: npt.ArrayLike) -> int:
         """Delete rows, skipping absent ones; returns how many were there."""
-        column = _column(keys, self.key)
+        column = layout.column(keys, self.key)
         deleted, at = 0, 0
         while at < len(column):
             count = ffi.new("__u32 *", len(column) - at)
@@ -151,7 +148,7 @@ class Map(capi.Handle):
 
     def clear(self, keys: npt.ArrayLike) -> None:
         """Write zero values at `keys`, on all CPUs."""
-        column = _column(keys, self.key)
+        column = layout.column(keys, self.key)
         step = self._chunk()
         for at in range(0, len(column), step):
             part = column[at : at + step]
@@ -184,7 +181,8 @@ class Map(capi.Handle):
         if code < 0:
             # An error before the first row leaves the count as it was.
             applied = 0 if count[0] == len(keys) else count[0]
-            cause = capi.failure(f"write row {applied} of {len(keys)} to map {self.name}", -code)
+            what = f"write row {applied} of {len(keys)} to map {self.name}"
+            cause = capi.failure(what, -code, hint="the table is full" if code in _FULL else "")
             raise protocol.PartialUpdateError(str(cause), applied=applied, errno=-code)
 
     def _write_each(self, keys: npt.NDArray[Any], values: npt.NDArray[Any]) -> tuple[int, int]:

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data plane in memory, with the tables and the decisions of the real one.
+
+For tests of what drives a data plane (a thousand agents in one process), and as the second opinion
+on the programs: process() judges a frame by the same tables and must come to the same verdict
+and the same bytes (tests/conformance).
+
+What holds:
+ - It passes the tests that KernelDataPlane passes; neither interfaces nor root are needed.
+ - process() sees no GSO and does no I/O; time is an argument.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mizar.abi import layout
+from mizar.dataplane import memory
+from mizar.dataplane.protocol import Hook, Key, TransitMode, TransitStatus
+
+
+class FakeDataPlane:
+    """See protocol.DataPlane."""
+
+    def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
+        """`sizes`: capacity by table, as of KernelDataPlane."""
+        sizes = sizes or {}
+        for table in sizes.keys() - layout.TABLES.keys():
+            raise layout.no_such_table(table)
+        self._lock = threading.RLock()
+        self._tables = {
+            name: memory.Table(spec, sizes.get(name, spec.max_entries))
+            for name, spec in layout.TABLES.items()
+        }
+        self._endpoints: set[int] = set()
+        self._transit: tuple[int, TransitStatus] | None = None
+
+    # ------------------------------------------------------------ tables
+
+    def update(self, table: str, keys: layout.Rows, values: layout.Rows) -> None:
+        with self._lock:
+            self._table(table).update(keys, values)
+
+    def delete(self, table: str, keys: layout.Rows) -> int:
+        with self._lock:
+            return self._table(table).delete(keys)
+
+    def dump(self, table: str) -> tuple[layout.Rows, layout.Rows]:
+        with self._lock:
+            return self._table(table).dump()
+
+    def lookup(self, table: str, key: Key) -> np.void | None:
+        with self._lock:
+            return self._table(table).lookup(key)
+
+    def count(self, table: str) -> int:
+        with self._lock:
+            return len(self._table(table))
+
+    # ------------------------------------------------------------ counters
+
+    def verdicts(self) -> npt.NDArray[Any]:
+        return self.dump(layout.Table.VERDICTS)[1]
+
+    def stats(self, slots: npt.ArrayLike | None = None) -> npt.NDArray[Any]:
+        values = self.dump(layout.Table.STATS)[1]
+        return values if slots is None else values[np.asarray(slots, dtype=np.uint32)]
+
+    def clear_stats(self, slots: npt.ArrayLike) -> None:
+        with self._lock:
+            self._table(layout.Table.STATS).clear(np.asarray(slots, dtype=np.uint32))
+
+    # ------------------------------------------------------------ attachments
+
+    @property
+    def endpoint_hook(self) -> Hook:
+        return Hook.TCX
+
+    def attach_endpoint(self, ifindex: int) -> None:
+        with self._lock:
+            self._endpoints.add(ifindex)
+
+    def detach_endpoint(self, ifindex: int) -> None:
+        with self._lock:
+            self._endpoints.discard(ifindex)
+
+    def attached_endpoints(self) -> set[int]:
+        with self._lock:
+            return set(self._endpoints)
+
+    def attach_transit(self, ifindex: int, mode: TransitMode) -> TransitStatus:
+        hook = Hook.XDP if mode is TransitMode.XDP else Hook.TCX
+        status = TransitStatus(hook, "in memory: any hook will do")
+        with self._lock:
+            self._transit = ifindex, status
+        return status
+
+    def detach_transit(self) -> None:
+        with self._lock:
+            self._transit = None
+
+    # ------------------------------------------------------------ life
+
+    def close(self) -> None:
+        """Nothing to let go: the rows stay as long as the object."""
+
+    def destroy(self) -> None:
+        with self._lock:
+            self._endpoints.clear()
+            self._transit = None
+            for name, table in self._tables.items():
+                self._tables[name] = memory.Table(table.spec, table.capacity)
+
+    # ------------------------------------------------------------ how
+
+    def _table(self, name: str) -> memory.Table:
+        try:
+            return self._tables[name]
+        except KeyError:
+            raise layout.no_such_table(name) from None
