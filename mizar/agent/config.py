@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import socket
-import types
 from collections.abc import Mapping
 from typing import Final
 
@@ -40,7 +39,7 @@ class AgentConfig:
     """Mutual TLS for TCP."""
     transit: protocol.TransitMode = protocol.TransitMode.AUTO
     """Hook of the transit program on the underlay interface."""
-    map_sizes: Mapping[str, int] = types.MappingProxyType({})
+    map_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Capacity by table (hosts, locations, ...) for tables made now; a pinned table keeps its own."""
     log_level: str = "info"
     """debug, info, warning or error."""

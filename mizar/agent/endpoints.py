@@ -165,9 +165,7 @@ class Endpoints:
             record = self._make(record)
             undo.pop_all()
         self._keep(record)
-        _log.info(
-            "endpoint %s is on interface %d, %s", _name(record), record.ifindex, record.message.veth.netns
-        )
+        _log.info("endpoint %s made on interface %d", _name(record), record.ifindex)
         return record
 
     def _make(self, record: Record) -> Record:
@@ -318,10 +316,9 @@ class Endpoints:
     def _clean_up(self, record: Record) -> None:
         """Half made or half removed when the agent died."""
         wanted = attachment.of(record.message, record.mtu)
-        ifindex = {name: index for index, name in self._attachments.present().items()}.get(
-            wanted.host_ifname, 0
-        )
-        self._take_away(dataclasses.replace(record, ifindex=ifindex or record.ifindex))
+        present = {name: index for index, name in self._attachments.present().items()}
+        ifindex = present.get(wanted.host_ifname, record.ifindex)
+        self._take_away(dataclasses.replace(record, ifindex=ifindex))
         self._journal.drop_endpoint(*key_of(record.message.key))
         self._slots.free(record.slot)
 

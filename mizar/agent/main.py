@@ -99,8 +99,9 @@ def _start_logging(level: str) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=level.upper(), format=f"{stamp}%(levelname)s %(name)s: %(message)s"
     )
-    # pyroute2 logs at info what is routine to us.
-    logging.getLogger("pyroute2").setLevel(logging.WARNING)
+    # Routine to us, whatever the level.
+    for chatty in ("pyroute2", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _notify_systemd(state: str) -> None:

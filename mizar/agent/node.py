@@ -74,6 +74,8 @@ class Node:
         self._snapshot: snapshot.Snapshot | None = None
         self._nic = parts.underlay.nic()
         self.output = writer.Writer(parts.data_plane)
+        """Counts what callers had changed; upkeep of MACs and health is not counted."""
+        self._before_snapshot = (0, 0)
         self._write_config()
         self._transit = self._attach_transit(transit)
         self._build()
@@ -91,7 +93,11 @@ class Node:
         plane, memory = self._parts.data_plane, self._parts.journal
         allocator = slots.Slots(plane.count(layout.Table.STATS), _slots_in_use(plane, memory))
         self._peers = peers.Peers(
-            data_plane=plane, output=self.output, memory=memory, own_address=self._nic.address
+            data_plane=plane,
+            output=self.output,
+            upkeep=writer.Writer(plane),
+            memory=memory,
+            own_address=self._nic.address,
         )
         self._roles = roles.Roles(data_plane=plane, output=self.output, memory=memory, allocator=allocator)
         self._endpoints = endpoints.Endpoints(
@@ -146,6 +152,7 @@ class Node:
             raise errors.InvalidError("a snapshot has no removals: PRUNE removes what it did not name")
         if request.mode == node_pb2.SyncRequest.SNAPSHOT_BEGIN:
             self._snapshot = snapshot.Snapshot(self._parts.data_plane)
+            self._before_snapshot = (self.output.rows_written, self.output.rows_removed)
         if self._snapshot is None:
             raise errors.ConflictError("SNAPSHOT_PART without a snapshot: send SNAPSHOT_BEGIN first")
         return self._tables.upsert(request.upsert, self._snapshot)
@@ -156,6 +163,13 @@ class Node:
         failed = self._tables.prune(self._snapshot)
         if not failed:
             self._snapshot = None
+        written, removed = self._before_snapshot
+        _log.info(
+            "reconciled with a snapshot: %d rows written, %d removed, %d failed",
+            self.output.rows_written - written,
+            self.output.rows_removed - removed,
+            len(failed),
+        )
         return failed
 
     # ------------------------------------------------------------ endpoints

@@ -66,11 +66,14 @@ class Peers:
         *,
         data_plane: protocol.DataPlane,
         output: writer.Writer,
+        upkeep: writer.Writer,
         memory: journal.Journal,
         own_address: int,
         clock: Callable[[], float] = boot_seconds,
     ) -> None:
+        """`upkeep` writes what the underlay and the prober say, `output` what callers ask for."""
         self._writer = output
+        self._upkeep = upkeep
         self._journal = memory
         self._own = own_address
         self._clock = clock
@@ -108,7 +111,7 @@ class Peers:
                 wanted[host.address] = dataclasses.replace(row, is_self=host.address == self._own)
                 if self._names.get(host.address) != host.name:
                     names[host.address] = host.name
-            failed += self._write(wanted)
+            failed += self._write(wanted, self._writer)
             self._names.update(names)
             self._journal.put_hosts(names.items())
         return failed
@@ -131,7 +134,8 @@ class Peers:
         now = self._clock()
         with self._lock:
             known = {address: self._rows[address] for address in hops if address in self._rows}
-            self._write({address: row.with_hop(hops[address], now) for address, row in known.items()})
+            current = {address: row.with_hop(hops[address], now) for address, row in known.items()}
+            self._write(current, self._upkeep)
         if provoke and len(others) <= RESOLVE_LIMIT:
             net.provoke({hop.nexthop for hop in hops.values() if hop.nexthop})
 
@@ -143,15 +147,15 @@ class Peers:
                 for address, down in states.items()
                 if address in self._rows and self._rows[address].down != down
             }
-            self._write(changed)
+            self._write(changed, self._upkeep)
             return set(changed)
 
-    def _write(self, wanted: Mapping[int, Row]) -> list[node_pb2.EntryError]:
+    def _write(self, wanted: Mapping[int, Row], output: writer.Writer) -> list[node_pb2.EntryError]:
         new = [(address, row) for address, row in wanted.items() if self._rows.get(address) != row]
         if not new:
             return []
         keys = np.array([address for address, _ in new], dtype=layout.BE32)
-        refused = self._writer.put(layout.Table.HOSTS, keys, _encode([row for _, row in new]))
+        refused = output.put(layout.Table.HOSTS, keys, _encode([row for _, row in new]))
         self._rows.update(new[index] for index in writer.written(len(new), refused))
         return [
             rows.error("hosts", decode.address4(new[refusal.index][0]), refusal.message)

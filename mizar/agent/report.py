@@ -123,7 +123,7 @@ def _verdicts(counted: npt.NDArray[Any]) -> Iterator[node_pb2.VerdictCount]:
     for number in np.flatnonzero(counted["packets"]):
         known = verdicts.BY_NUMBER.get(int(number))
         yield node_pb2.VerdictCount(
-            name=known.label if known else str(number),
+            name=known.label if known is not None else str(number),
             drop=known is not None and known.is_drop,
             packets=int(counted["packets"][number]),
             bytes=int(counted["bytes"][number]),

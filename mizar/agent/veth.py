@@ -19,7 +19,6 @@ import contextlib
 import errno
 import pathlib
 import socket
-from collections.abc import Iterator
 from typing import Final
 
 import pyroute2
@@ -171,8 +170,16 @@ def _change(ip: pyroute2.IPRoute, new: attachment.Attachment, ifindex: int) -> N
 
 
 def _remove_link(ip: pyroute2.IPRoute, ifname: str) -> None:
-    with _absent_is_fine():
-        ip.link("del", index=socket.if_nametoindex(ifname))
+    try:
+        index = socket.if_nametoindex(ifname)
+    except OSError:
+        return
+    try:
+        ip.link("del", index=index)
+    except exceptions.NetlinkError as failure:
+        # It went with its other end meanwhile.
+        if failure.code != errno.ENODEV:
+            raise
 
 
 def _remove_netns(netns: str, cookie: int) -> None:
@@ -185,19 +192,6 @@ def _remove_netns(netns: str, cookie: int) -> None:
             ours = _netns_cookie() == cookie if cookie else _interface_names() <= {"lo"}
         if ours:
             namespaces.remove(netns)
-
-
-@contextlib.contextmanager
-def _absent_is_fine() -> Iterator[None]:
-    try:
-        yield
-    except exceptions.NetlinkError as failure:
-        if failure.code != errno.ENODEV:
-            raise
-    except OSError as failure:
-        # if_nametoindex: no such name
-        if failure.errno not in (errno.ENODEV, errno.ENXIO):
-            raise
 
 
 def _host_sides() -> dict[int, str]:
