@@ -25,8 +25,8 @@ from mizar.controller.rollout import Rollout
 from mizar.plan.delta import Batch
 from mizar.plan.rows import Key, Row, Stage
 
-SNAPSHOT_PHASES: Final = 3
-"""What is looked up by others, then routes, then endpoints."""
+SNAPSHOT_PHASES: Final = int(Stage.MOVES)
+"""Of a snapshot, one a stage: the peers first, the endpoints last."""
 
 
 class HostState(enum.StrEnum):
@@ -90,9 +90,10 @@ class Outgoing:
 
     def accepts(self, item: Item) -> bool:
         """Agents apply upserts before removals, so an upsert must not join a removal before it."""
-        if self.mode is not Mode.DELTA or item.mode is not Mode.DELTA:
-            return False
-        return not (self.removals and item.batch.upserts)
+        if self.mode in (Mode.SNAPSHOT_BEGIN, Mode.SNAPSHOT_PART):
+            return item.mode is Mode.SNAPSHOT_PART
+        both_deltas = self.mode is Mode.DELTA and item.mode is Mode.DELTA
+        return both_deltas and not (self.removals and item.batch.upserts)
 
     def add(self, item: Item, room: int) -> None:
         """Take up to `room` further rows of the item."""
@@ -237,7 +238,10 @@ class HostQueue:
         for item in message.finished:
             if item.settles:
                 self.unsettled.popleft()
-        self._settle_failures(message, refused)
+        if message.mode is Mode.PRUNE:
+            self.prune_waits = set() if refused else None
+        else:
+            self._settle_failures(message, refused)
         return message
 
     def _settle_failures(self, message: Outgoing, refused: Mapping[Key, str]) -> None:

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import grpc
 import grpc.aio
 
 from mizar import errors
-from mizar.controller import wire
+from mizar.controller import wire, worker
 from mizar.controller.hostqueue import Outgoing
 from mizar.plan.rows import Key
 from mizar.rpc import client, failures
@@ -41,6 +40,15 @@ class AgentSession:
             raise errors.UnavailableError("the agent has closed the stream")
         return wire.refused(message, ack)
 
+    async def counters(self) -> node_pb2.Counters:
+        with _our_errors():
+            return await self._stub.GetCounters(node_pb2.GetCountersRequest())
+
+    async def table(self, name: str) -> AsyncIterator[list[str]]:
+        with _our_errors():
+            async for page in self._stub.ReadTable(node_pb2.ReadTableRequest(table=name)):
+                yield list(page.rows)
+
     def _opened(self) -> grpc.aio.StreamStreamCall[node_pb2.SyncRequest, node_pb2.SyncAck]:
         if self._stream is None:
             self._stream = self._stub.Sync(None)  # None: messages are written one by one
@@ -58,28 +66,22 @@ class Agents:
         self._tls = tls
         self._insecure = insecure
 
-    def connector(self, target: str) -> Callable[[], contextlib.AbstractAsyncContextManager[AgentSession]]:
+    def connector(self, target: str) -> worker.Connect:
         """What a worker calls for each attempt to reach the agent at `target`."""
         return lambda: self._session(target)
 
     @contextlib.asynccontextmanager
     async def _session(self, target: str) -> AsyncIterator[AgentSession]:
-        async with self.stub(target) as stub:
+        async with client.connect_aio(target, tls=self._tls, insecure=self._insecure) as stub:
             session = AgentSession(stub)
             try:
                 yield session
             finally:
                 session.cancel()
 
-    @contextlib.asynccontextmanager
-    async def stub(self, target: str) -> AsyncIterator[node_pb2_grpc.NodeAsyncStub]:
-        """For one question; closed at the end."""
-        async with client.connect_aio(target, tls=self._tls, insecure=self._insecure) as stub:
-            yield stub
-
 
 @contextlib.contextmanager
-def _our_errors() -> Any:
+def _our_errors() -> Iterator[None]:
     """gRPC's failures as ours. A cancelled stream counts as an agent that is away."""
     try:
         yield

@@ -66,9 +66,10 @@ class Resync:
         if before is not None:
             self._counts[before] -= 1
 
-    def open(self, phase: int) -> bool:
-        """All that are getting a snapshot have the phases before this one."""
-        return not any(self._counts[: phase - 1])
+    def open(self, host: str, phase: int) -> bool:
+        """All others that are getting a snapshot have the phases before this one."""
+        behind = sum(self._counts[: phase - 1])
+        return behind == (self._reached.get(host, phase) < phase - 1)
 
     @property
     def over(self) -> bool:
@@ -152,18 +153,18 @@ class Pusher:
         self._resync.set(name, 0)
         batches = self._snapshot(name)
         for phase, batch in enumerate(batches, start=1):
-            queue.push(self._snapshot_item(batch, phase=phase))
+            queue.push(self._snapshot_item(name, batch, phase=phase))
         self._proceed_all()
         self._listener.turned(name)
         self._wake_resync()
 
-    def _snapshot_item(self, batch: Batch, *, phase: int) -> Item:
+    def _snapshot_item(self, name: str, batch: Batch, *, phase: int) -> Item:
         return Item(
             batch,
             revision=self.version,
             mode=Mode.SNAPSHOT_BEGIN if phase == 1 else Mode.SNAPSHOT_PART,
             phase=phase,
-            gate=lambda: self._resync.open(phase),
+            gate=lambda: self._resync.open(name, phase),
             settles=phase == PHASES,
         )
 
@@ -272,6 +273,9 @@ class Pusher:
         """The host has applied its oldest message in flight, but for the `refused` rows."""
         queue = self.hosts[name]
         message = queue.acknowledge(refused)
+        if message.mode is Mode.PRUNE and refused:
+            self._later(self._retry_delay(1), lambda: self._check_prune(queue))
+            return
         for item in message.finished:
             self._finished(queue, item)
         if refused:

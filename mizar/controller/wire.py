@@ -174,39 +174,38 @@ def _address_sets(locations: Iterable[list[int]]) -> list[node_pb2.AddressSet]:
 # ----------------------------------------------------------------- refusals
 
 
-def key_text(key: Key) -> str:
-    """A key as agents print it: `blue/web-1`, `10.0.0.1`, `7:10.0.0.0/16`."""
-    table, *rest = key
-    parts: list[Any] = list(rest)
-    match table:
-        case Table.HOSTS:
-            return addresses.to_text(parts[0])
-        case Table.ENDPOINTS:
-            return f"{parts[0]}/{parts[1]}"
-        case Table.ROUTES:
-            return f"{parts[0]}:{addresses.to_text(parts[1])}/{parts[2]}"
-        case Table.LOCATIONS:
-            return f"{parts[0]}:{addresses.to_text(parts[1])}"
-        case _:
-            return ":".join(map(str, parts))
+_EXACT: Final = {Table.HOSTS, Table.VPCS, Table.NETWORKS, Table.ENDPOINTS}
+"""Tables whose entries agents apply one by one. The others are written in batches, where an error may stand
+for rows after it, too."""
+
+
+def _text(key: Key) -> str:
+    """A key as agents print it: 10.0.0.1, 7, blue/web-1."""
+    table, *parts = key
+    if table is Table.HOSTS:
+        return addresses.to_text(parts[0])  # type: ignore[arg-type]  # a host's key is (table, address)
+    return "/".join(map(str, parts))
 
 
 def refused(message: Outgoing, ack: node_pb2.SyncAck) -> Mapping[Key, str]:
     """The rows of a message that were refused, with the agent's reason.
 
-    An error that names no row of the message stands for all its rows of that table: rather tell a row twice
-    than take one for granted.
+    An error that names no one row stands for all rows of its table, and where there are none for the whole
+    message: rather tell a row twice than take one for granted. A PRUNE has no rows; its refusal has an empty
+    key.
     """
     if not ack.errors:
         return {}
+    if message.mode is Mode.PRUNE:
+        return {(): ack.errors[0].message}
     sent = [row.key for row in message.upserts] + message.removals
-    named = {(str(key[0]), key_text(key)): key for key in sent}
+    exact = {(str(key[0]), _text(key)): key for key in sent if key[0] in _EXACT}
     found: dict[Key, str] = {}
     for error in ack.errors:
-        key = named.get((error.table, error.key))
+        key = exact.get((error.table, error.key))
         if key is not None:
             found[key] = error.message
-        else:
-            text = f"{error.key}: {error.message}" if error.key else error.message
-            found.update({one: text for one in sent if one[0] == error.table} or dict.fromkeys(sent, text))
+            continue
+        text = f"{error.table} {error.key}: {error.message}"
+        found.update(dict.fromkeys([one for one in sent if one[0] == error.table] or sent, text))
     return found

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
@@ -24,6 +24,7 @@ from mizar.controller import backoff, config
 from mizar.controller.hostqueue import Outgoing
 from mizar.controller.pusher import Pusher
 from mizar.plan.rows import Key
+from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
 _log = logging.getLogger(__name__)
 
@@ -34,15 +35,19 @@ WINDOW: Final = 4
 class Session(Protocol):
     """An open connection to an agent. Failures are MizarError."""
 
-    async def status(self) -> Any:
-        """The agent's NodeStatus."""
-        ...
+    async def status(self) -> node_pb2.NodeStatus: ...
 
     async def send(self, message: Outgoing) -> None: ...
 
     async def receive(self, message: Outgoing) -> Mapping[Key, str]:
         """Wait for the acknowledgement of the oldest message in flight; returns the rows that were
         refused."""
+        ...
+
+    async def counters(self) -> node_pb2.Counters: ...
+
+    def table(self, name: str) -> AsyncIterator[list[str]]:
+        """Pages of rows, each row a JSON object."""
         ...
 
 
@@ -58,7 +63,7 @@ class Worker:
         *,
         pusher: Pusher,
         connect: Connect,
-        on_status: Callable[[str, Any], None],
+        on_status: Callable[[str, node_pb2.NodeStatus], None],
         timing: config.Timing,
         rng: random.Random,
         rows: int,
@@ -72,6 +77,8 @@ class Worker:
         self._timing = timing
         self._rng = rng
         self._rows = rows
+        self.session: Session | None = None
+        """The open connection, for questions beside the stream; None while the agent is away."""
         self._wake = asyncio.Event()
         self._queue.wake = self._wake.set
 
@@ -87,11 +94,14 @@ class Worker:
                 async with self._connect() as session:
                     await self._greet(session)
                     attempt = 0
+                    self.session = session
                     await self._converse(session)
                     return
             except (errors.MizarError, TimeoutError) as failure:
                 attempt += 1
                 self._lost(failure)
+            finally:
+                self.session = None
             if self._queue.leaving:
                 return
             await self._pause(attempt)

@@ -67,7 +67,7 @@ class World:
         rows = self.wanted[host].values()
         late = [row for row in rows if row.key.startswith("ep")]
         early = [row for row in rows if not row.key.startswith("ep")]
-        return [Batch(early), Batch(), Batch(late)]
+        return [Batch(early), Batch(), Batch(), Batch(), Batch(late)]
 
     def change(
         self,
@@ -487,3 +487,23 @@ def test_whatever_happens_all_hosts_end_with_what_is_wanted(seed: int) -> None:
     assert not world.pusher.busy
     for host in hosts:
         assert world.pusher.hosts[host].settled(world.version)
+
+
+def test_a_prune_that_failed_is_tried_again() -> None:
+    world = World("h", expected=True)
+    world.tables["h"] = {"stale": R("stale")}
+    pruned: list[bool] = []
+    world.pusher.when_pruned(lambda: pruned.append(True))
+    world.pusher.connected("h")
+    begin = world.take("h")
+    assert begin is not None
+    world.apply("h", begin)
+    prune = world.take("h")
+    assert prune is not None
+    assert prune.mode is Mode.PRUNE
+    world.pusher.acknowledged("h", {(): "interface is busy"})
+    world.run()
+    assert pruned == []
+    world.pass_time(1.0)
+    assert world.tables["h"] == {}
+    assert pruned == [True]

@@ -53,6 +53,12 @@ class Agent:
             raise errors.UnavailableError("connection reset")
         return {}
 
+    async def counters(self) -> Any:
+        raise errors.UnavailableError("not asked here")
+
+    async def table(self, name: str) -> AsyncIterator[list[str]]:
+        yield []
+
     @property
     def rows(self) -> set[Any]:
         return {row for message in self.messages for row in message.upserts}
@@ -66,7 +72,7 @@ class Bench:
         self.agent = agent
         self.state: list[Any] = []
         self.pusher = pusher.Pusher(
-            snapshot=lambda name: [Batch(list(self.state)), Batch(), Batch()],
+            snapshot=lambda name: [Batch(list(self.state)), Batch(), Batch(), Batch(), Batch()],
             later=loop.call_later,
             listener=self,
             drain=TIMING.drain,

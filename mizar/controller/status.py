@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is ready, and why not.
+
+An object is ready when every host that must know has acknowledged all changes up to the object's version, and
+has refused none of its rows. That is computed when somebody asks, from the planner's state and the queues: an
+object that is ready costs nothing, and neither does one that is not, unless somebody watches.
+
+For watchers, objects that are not ready wait at the *first* host that holds them up, and are looked at again
+when that host has acknowledged their version; so an object is looked at once per host that must know, however
+many objects change together.
+
+What does not belong here: the JSON form of a status (views).
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from mizar.abi import hashes
+from mizar.controller.hostqueue import HostQueue, HostState
+from mizar.controller.pusher import Pusher
+from mizar.model import facts
+from mizar.plan import rows, state
+from mizar.plan.rows import Table
+
+
+class Subject(NamedTuple):
+    """An object by what the planner calls it: kind name, and host name, VNI, network id or endpoint id."""
+
+    kind: str
+    id: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an object is ready; else the reason in one word and in one line, and the host that holds it
+    up."""
+
+    ready: bool
+    reason: str
+    message: str = ""
+    host: str | None = None
+
+
+READY: Final = Verdict(ready=True, reason="Acknowledged")
+_REFUSED: Final = "EntryRefused"
+_DELETING: Final = Verdict(ready=False, reason="Deleting", message="being deleted")
+
+
+class Board:
+    """Verdicts on demand, and news of objects that became ready or stopped being so."""
+
+    def __init__(self, world: state.State, news: Callable[[Subject], None]) -> None:
+        """`news` is called for objects whose verdict changed while somebody watches."""
+        self.pusher: Pusher | None = None
+        self.watched = False
+        self._world = world
+        self._news = news
+        self._waiting: dict[str, collections.deque[tuple[int, Subject]]] = {}
+        self._refused: dict[str, dict[rows.Key, str]] = {}
+
+    # ------------------------------------------------------------ verdicts
+
+    def verdict(self, subject: Subject, version: int) -> Verdict:
+        """Of one object, whose last change has this resource version."""
+        pusher = self._pusher
+        if version > pusher.version:
+            return Verdict(ready=False, reason="Pending", message="the change is being planned")
+        known = False
+        for host in self._knowers(subject):
+            known = True
+            queue = pusher.hosts.get(host)
+            if queue is not None:
+                found = self._at(queue, subject, version)
+                if not found.ready:
+                    return found
+        if not known and subject.kind != "VPC" and subject.kind != "Network":
+            return _DELETING
+        return READY
+
+    def _at(self, queue: HostQueue, subject: Subject, version: int) -> Verdict:
+        if subject.kind == "Host":
+            return self._host_at(queue, subject, version)
+        if not queue.settled(version):
+            return _unsettled(queue)
+        for key, failure in queue.failing.items():
+            if self._concerns(key, subject):
+                text = f"host {queue.name}: {failure.message}"
+                return Verdict(ready=False, reason=_REFUSED, message=text, host=queue.name)
+        return READY
+
+    def _host_at(self, queue: HostQueue, subject: Subject, version: int) -> Verdict:
+        """A host is ready when it is connected itself and the others that are here know it."""
+        if queue.name == subject.id:
+            connected = queue.state is HostState.CONNECTED
+            return READY if connected and queue.settled(version) else _unsettled(queue)
+        if queue.state is HostState.CONNECTED and not queue.settled(version):
+            return _unsettled(queue)
+        return READY
+
+    def _knowers(self, subject: Subject) -> Iterable[str]:
+        """Hosts that must know the object."""
+        match subject.kind:
+            case "Endpoint":
+                return self._endpoint_knowers(subject)
+            case "Network":
+                network = self._world.networks.get(subject.id)  # type: ignore[call-overload]
+                return () if network is None else self._network_knowers(network)
+            case "VPC":
+                vpc = self._world.vpcs.get(subject.id)  # type: ignore[call-overload]
+                return () if vpc is None else {*vpc.dividers, *vpc.hosts}
+            case _:
+                return self._world.hosts if subject.id in self._world.hosts else ()
+
+    def _endpoint_knowers(self, subject: Subject) -> Iterator[str]:
+        """Its bouncers first: its own host is told last."""
+        fact = self.endpoint(subject)
+        if fact is None:
+            return
+        space = self._world.networks[fact.network].space
+        for address in fact.addresses:
+            yield from space.holders[hashes.shard_of(address, space.shards)]
+        yield fact.host
+
+    def _network_knowers(self, network: state.NetworkState) -> set[str]:
+        vpc = self._world.vpcs[network.fact.vni]
+        return {*network.space.bouncers, *vpc.dividers, *network.hosts}
+
+    def endpoint(self, subject: Subject) -> facts.EndpointFact | None:
+        return self._world.endpoints.get(subject.id) if isinstance(subject.id, int) else None
+
+    # ------------------------------------------------------------ refused rows
+
+    def _concerns(self, key: rows.Key, subject: Subject) -> bool:
+        table, *parts = key
+        match subject.kind:
+            case "Endpoint":
+                fact = self.endpoint(subject)
+                if fact is None:
+                    return False
+                if table is Table.LOCATIONS:
+                    return parts[0] == fact.vni and parts[1] in fact.addresses
+                return table is Table.ENDPOINTS and parts == [self._world.vpcs[fact.vni].fact.name, fact.name]
+            case "Network":
+                return table in (Table.NETWORKS, Table.SHARDS) and parts[0] == subject.id
+            case _:
+                return table in (Table.VPCS, Table.ROUTES) and parts[0] == subject.id
+
+    def _subject_of(self, key: rows.Key, host: str) -> Subject | None:
+        """Whose row it is."""
+        table, *parts = key
+        match table:
+            case Table.ENDPOINTS:
+                here = self._world.hosts.get(host)
+                for serial in here.endpoints if here else ():
+                    fact = self._world.endpoints[serial]
+                    if [self._world.vpcs[fact.vni].fact.name, fact.name] == parts:
+                        return Subject("Endpoint", serial)
+                return None
+            case Table.LOCATIONS:
+                return self._located(*parts)  # type: ignore[arg-type]  # (VNI, address)
+            case Table.NETWORKS | Table.SHARDS:
+                return Subject("Network", parts[0])
+            case Table.VPCS | Table.ROUTES:
+                return Subject("VPC", parts[0])
+        return None
+
+    def _located(self, vni: int, address: int) -> Subject | None:
+        vpc = self._world.vpcs.get(vni)
+        for space in vpc.spaces() if vpc else ():
+            found = space.index[hashes.shard_of(address, space.shards)]
+            if found and address in found:
+                return Subject("Endpoint", found[address].id)
+        return None
+
+    # ------------------------------------------------------------ news
+
+    @property
+    def _pusher(self) -> Pusher:
+        assert self.pusher is not None, "a board has its pusher before it is asked"
+        return self.pusher
+
+    def track(self, subject: Subject, version: int) -> None:
+        """Give news of the object when it becomes ready."""
+        found = self.verdict(subject, version)
+        if not found.ready and found.host is not None and found.reason != _REFUSED:
+            self._waiting.setdefault(found.host, collections.deque()).append((version, subject))
+
+    def forget_waiting(self) -> None:
+        """Nobody watches any more."""
+        self.watched = False
+        self._waiting.clear()
+        self._refused.clear()
+
+    def settled(self, host: str) -> None:
+        """pusher.Listener: the host has acknowledged more."""
+        if not self.watched:
+            return
+        queue = self._pusher.hosts.get(host)
+        waiting = self._waiting.get(host)
+        if queue is None:
+            return
+        self._compare_refused(queue)
+        for _ in range(len(waiting) if waiting else 0):
+            if not waiting or not queue.settled(waiting[0][0]):
+                return
+            version, subject = waiting.popleft()
+            self._look_again(subject, version)
+
+    def turned(self, host: str) -> None:
+        """pusher.Listener: the host is away, or back."""
+        if self.watched:
+            self._news(Subject("Host", host))
+            self.settled(host)
+
+    def _look_again(self, subject: Subject, version: int) -> None:
+        if self.verdict(subject, version).ready:
+            self._news(subject)
+        else:
+            self.track(subject, version)
+
+    def _compare_refused(self, queue: HostQueue) -> None:
+        before = self._refused.get(queue.name, {})
+        after = {key: failure.message for key, failure in queue.failing.items()}
+        if before == after:
+            return
+        self._refused[queue.name] = after
+        for key in before.keys() | after.keys():
+            subject = self._subject_of(key, queue.name) if before.get(key) != after.get(key) else None
+            if subject is not None:
+                self._news(subject)
+                self.track(subject, self._pusher.version)
+
+
+def _unsettled(queue: HostQueue) -> Verdict:
+    if queue.state is HostState.AWAY:
+        text = f"host {queue.name} is away: {queue.reason}"
+        return Verdict(ready=False, reason="HostAway", message=text, host=queue.name)
+    text = f"host {queue.name} has not acknowledged yet"
+    return Verdict(ready=False, reason="Pending", message=text, host=queue.name)
