@@ -41,10 +41,10 @@ class Column:
         return self.missing if value is None or value == [] or value == "" else self.form(value, now)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind:
     """Names and nature of a kind. `in_vpc`: named inside a VPC. `rank`: order of creation, the
-    reverse is the order of deletion."""
+    reverse is the order of deletion. Each kind is one object: compared by identity."""
 
     name: str
     singular: str

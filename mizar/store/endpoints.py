@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bulk path of a transaction: any number of endpoints in a few statements.
+
+One endpoint and a hundred thousand take the same way. Per VPC of the request: read what is there, decide,
+give back addresses that are left, claim those that are asked for, pick those that are not, write the rows.
+The table of addresses has the last word: an address is claimed by inserting it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mizar import errors
+from mizar.model import addresses, facts, kinds, objects, rules
+from mizar.store import ipam, records
+from mizar.store.protocol import Outcome, Result
+
+if TYPE_CHECKING:
+    from mizar.store.transaction import SqliteTransaction
+
+_COLUMNS = 13
+_PUT = f"INSERT OR REPLACE INTO endpoint VALUES ({', '.join('?' * _COLUMNS)})"
+_BY_NAME = (
+    "SELECT e.* FROM json_each(?) j CROSS JOIN endpoint e INDEXED BY endpoint_name"
+    " WHERE e.vni = ? AND e.name = j.value"
+)
+
+
+@dataclass(slots=True, eq=False)
+class _Put:
+    """One endpoint that is to be written. `numbers`: its addresses, empty while they are to be picked."""
+
+    ref: kinds.Ref
+    serial: int
+    network: records.NetworkRecord
+    host: records.HostRecord
+    numbers: tuple[int, ...]
+    automatic: bool
+    netns: str
+    ifname: str
+    labels: str
+    before: records.EndpointRecord | None
+
+
+def apply(tx: SqliteTransaction, wanted: Sequence[objects.Endpoint]) -> list[Result]:
+    """Create or change; results in the order of `wanted`."""
+    by_vpc: dict[str, list[int]] = {}
+    for index, obj in enumerate(wanted):
+        by_vpc.setdefault(obj.metadata.vpc, []).append(index)
+    results: dict[int, Result] = {}
+    for name, indexes in by_vpc.items():
+        outcomes = _InVpc(tx, name, wanted[indexes[0]].ref).apply([wanted[index] for index in indexes])
+        results.update(zip(indexes, outcomes, strict=True))
+    return [results[index] for index in range(len(wanted))]
+
+
+def delete(tx: SqliteTransaction, refs: Sequence[kinds.Ref]) -> list[Result]:
+    """Mark as being deleted."""
+    found = dict(_find(tx, refs))
+    absent = next((ref for ref in refs if ref not in found), None)
+    if absent is not None:
+        raise errors.NotFoundError(f"{absent} does not exist")
+    marked = [(tx.now, tx.revision, r.serial) for r in found.values() if r.deleted is None]
+    tx.db.executemany("UPDATE endpoint SET deleted = ?, revision = ? WHERE serial = ?", marked)
+    results = []
+    for ref in refs:
+        record = found[ref]
+        if record.deleted is not None:
+            results.append(Result(ref, Outcome.UNCHANGED))
+            continue
+        tx.count(network_of(tx, record), live=-1, total=0)
+        tx.count(host_of(tx, record), live=-1, total=0)
+        tx.gone("endpoint", record.serial)
+        results.append(tx.note(ref, Outcome.DELETED))
+    return results
+
+
+def remove(tx: SqliteTransaction, refs: Sequence[kinds.Ref]) -> None:
+    """Take marked endpoints away and free their addresses."""
+    gone = []
+    for ref, record in _find(tx, refs):
+        if record.deleted is None:
+            raise errors.ConflictError(f"{ref} is not being deleted; delete it first")
+        gone.append(record)
+        tx.count(network_of(tx, record), live=0, total=-1)
+        tx.count(host_of(tx, record), live=0, total=-1)
+        tx.removed(ref, _object(tx, record, ref.vpc or ""))
+    tx.db.executemany("DELETE FROM endpoint WHERE serial = ?", [(record.serial,) for record in gone])
+    tx.db.executemany(
+        "DELETE FROM address WHERE vni = ? AND address = ?",
+        [(record.vni, number) for record in gone for number in records.unpack(record.addresses)],
+    )
+
+
+def get(tx: SqliteTransaction, ref: kinds.Ref) -> objects.Endpoint | None:
+    for _, record in _find(tx, [ref]):
+        return _object(tx, record, ref.vpc or "")
+    return None
+
+
+def page(tx: SqliteTransaction, vpc: records.VpcRecord, *, after: str, limit: int) -> list[objects.Endpoint]:
+    """Endpoints by name, the first `limit` after a name."""
+    rows = tx.db.execute(
+        "SELECT * FROM endpoint WHERE vni = ? AND name > ? ORDER BY name LIMIT ?", (vpc.vni, after, limit)
+    )
+    return [_object(tx, records.EndpointRecord(*row), vpc.name) for row in rows]
+
+
+def example(tx: SqliteTransaction, record: records.HostRecord | records.NetworkRecord, *, live: bool) -> str:
+    """Full name of one endpoint that is on the host or in the network. For error texts: not indexed."""
+    column, number = (
+        ("network", record.id) if isinstance(record, records.NetworkRecord) else ("host", record.serial)
+    )
+    row = tx.db.execute(
+        f"SELECT v.name, e.name FROM endpoint e JOIN vpc v ON v.vni = e.vni"
+        f" WHERE e.{column} = ? AND (e.deleted IS NULL OR NOT ?) LIMIT 1",
+        (number, live),
+    ).fetchone()
+    return f"{row[0]}/{row[1]}"
+
+
+def network_of(tx: SqliteTransaction, record: records.EndpointRecord) -> records.NetworkRecord:
+    """The record that counts the endpoint in its network."""
+    return tx.network_by_id(record.vni, record.network)
+
+
+def host_of(tx: SqliteTransaction, record: records.EndpointRecord) -> records.HostRecord:
+    """The record that counts the endpoint on its host."""
+    name = tx.host_name(record.host)
+    host = tx.host(name)
+    assert host is not None  # a host with endpoints is never removed
+    return host
+
+
+def _object(tx: SqliteTransaction, record: records.EndpointRecord, vpc: str) -> objects.Endpoint:
+    network, host = network_of(tx, record).name, tx.host_name(record.host)
+    return records.endpoint(record, store=tx.store, vpc=vpc, network=network, host=host)
+
+
+def _find(
+    tx: SqliteTransaction, refs: Iterable[kinds.Ref]
+) -> Iterator[tuple[kinds.Ref, records.EndpointRecord]]:
+    """Those of the endpoints that exist."""
+    by_vpc: dict[str, list[str]] = {}
+    for ref in refs:
+        by_vpc.setdefault(ref.vpc or "", []).append(ref.name)
+    for vpc_name, names in by_vpc.items():
+        vpc = tx.vpc(vpc_name)
+        if vpc is not None:
+            for row in tx.db.execute(_BY_NAME, (json.dumps(names), vpc.vni)).fetchall():
+                record = records.EndpointRecord(*row)
+                yield kinds.Ref(kinds.ENDPOINT, vpc_name, record.name), record
+
+
+class _InVpc:
+    """The endpoints of one VPC in one request."""
+
+    def __init__(self, tx: SqliteTransaction, vpc: str, first: kinds.Ref) -> None:
+        self._tx = tx
+        self._vpc = tx.needed_vpc(first, vpc)
+        self._rules: dict[str, tuple[records.NetworkRecord, rules.AddressRules]] = {}
+
+    def apply(self, wanted: Sequence[objects.Endpoint]) -> list[Result]:
+        names = json.dumps([obj.metadata.name for obj in wanted])
+        rows = self._tx.db.execute(_BY_NAME, (names, self._vpc.vni)).fetchall()
+        known = {record.name: record for record in (records.EndpointRecord(*row) for row in rows)}
+        serials = iter(self._tx.take_serials(len(wanted) - len(known)) if len(known) < len(wanted) else ())
+        puts: list[_Put] = []
+        results = []
+        for obj in wanted:
+            before = known.get(obj.metadata.name)
+            put = self._decide(obj, before, next(serials) if before is None else before.serial)
+            if put is None:
+                results.append(Result(obj.ref, Outcome.UNCHANGED))
+                continue
+            puts.append(put)
+            results.append(self._tx.note(put.ref, Outcome.CREATED if before is None else Outcome.CONFIGURED))
+        self._give_back(put for put in puts if put.before is not None)
+        self._claim(puts)
+        self._pick([put for put in puts if not put.numbers])
+        self._write(puts)
+        return results
+
+    # ---------------------------------------------------------------------------------------- deciding
+
+    def _decide(
+        self, obj: objects.Endpoint, before: records.EndpointRecord | None, serial: int
+    ) -> _Put | None:
+        """What is to be written for one object; None when nothing differs."""
+        spec, ref = obj.spec, obj.ref
+        network, allowed = self._network(ref, spec.network)
+        host = self._tx.needed_host(ref, spec.host)
+        numbers = tuple(map(addresses.parse, spec.addresses))
+        for number in numbers:
+            allowed.check(ref, number)
+        put = _Put(
+            ref=ref,
+            serial=serial,
+            network=network,
+            host=host,
+            numbers=numbers,
+            automatic=not numbers,
+            netns=spec.netns or "",
+            ifname=spec.ifname or "",
+            labels=records.labels_text(obj.metadata.labels),
+            before=before,
+        )
+        return put if before is None or self._differs(put, obj, before) else None
+
+    def _differs(self, put: _Put, obj: objects.Endpoint, before: records.EndpointRecord) -> bool:
+        rules.check_alive(put.ref, deleting=before.deleted is not None)
+        rules.check_version(put.ref, obj.metadata.resource_version, before.revision)
+        old = network_of(self._tx, before)
+        if old is not put.network:
+            rules.check_unchanged(put.ref, "network", old.name, put.network.name)
+        if put.automatic:
+            put.numbers = records.unpack(before.addresses)  # what was picked once stays
+        return (
+            put.host.serial != before.host
+            or records.pack(put.numbers) != before.addresses
+            or put.automatic != bool(before.automatic)
+            or (put.netns, put.ifname, put.labels) != (before.netns, before.ifname, before.labels)
+        )
+
+    def _network(self, ref: kinds.Ref, name: str) -> tuple[records.NetworkRecord, rules.AddressRules]:
+        known = self._rules.get(name)
+        if known is None:
+            record = self._tx.needed_network(ref, self._vpc, name)
+            siblings = [other.fact for other in self._tx.networks(self._vpc.vni).values()]
+            allowed = rules.AddressRules(self._vpc.fact, record.fact, siblings)
+            known = self._rules[name] = (record, allowed)
+        return known
+
+    # --------------------------------------------------------------------------------------- addresses
+
+    def _give_back(self, changed: Iterable[_Put]) -> None:
+        left = [
+            (self._vpc.vni, number)
+            for put in changed
+            if put.before is not None
+            for number in records.unpack(put.before.addresses)
+            if number not in put.numbers
+        ]
+        self._tx.db.executemany("DELETE FROM address WHERE vni = ? AND address = ?", left)
+
+    def _claim(self, puts: Sequence[_Put]) -> None:
+        """Take the addresses that were asked for, unless somebody has them."""
+        claims: dict[int, _Put] = {}
+        for put in puts:
+            kept = records.unpack(put.before.addresses) if put.before is not None else ()
+            for number in put.numbers:
+                if number not in kept:
+                    other = claims.setdefault(number, put)
+                    if other is not put:
+                        raise rules.address_in_use(put.ref, self._vpc.name, number, other.ref.name)
+        if not claims:
+            return
+        taken = self._tx.db.execute(
+            "SELECT j.value, e.name FROM json_each(?) j CROSS JOIN address a"
+            " ON a.vni = ? AND a.address = j.value JOIN endpoint e ON e.serial = a.endpoint LIMIT 1",
+            (json.dumps(list(claims)), self._vpc.vni),
+        ).fetchone()
+        if taken is not None:
+            raise rules.address_in_use(claims[taken[0]].ref, self._vpc.name, taken[0], taken[1])
+        self._record((number, put) for number, put in claims.items())
+
+    def _record(self, claims: Iterable[tuple[int, _Put]]) -> None:
+        vni = self._vpc.vni
+        self._tx.db.executemany(
+            "INSERT INTO address VALUES (?, ?, ?, ?)",
+            sorted((vni, number, put.network.id, put.serial) for number, put in claims),
+        )
+
+    def _pick(self, puts: Sequence[_Put]) -> None:
+        """Give an address to each that asked for none in particular."""
+        by_network: dict[str, list[_Put]] = {}
+        for put in puts:
+            by_network.setdefault(put.network.name, []).append(put)
+        for name, needy in by_network.items():
+            network, allowed = self._rules[name]
+            ranges = allowed.ranges()
+            picked = ipam.pick(ranges, cursor=network.cursor, count=len(needy), used=self._used)
+            if len(picked) < len(needy):
+                self._refuse(needy[len(picked)], ranges)
+            network.cursor = picked[-1] + 1
+            self._tx.count(network, live=0, total=0)
+            for put, number in zip(needy, picked, strict=True):
+                put.numbers = (number,)
+            self._record(zip(picked, needy, strict=True))
+
+    def _used(self, first: int, last: int) -> Iterator[int]:
+        rows = self._tx.db.execute(
+            "SELECT address FROM address WHERE vni = ? AND address BETWEEN ? AND ? ORDER BY address",
+            (self._vpc.vni, first, last),
+        )
+        return (number for (number,) in rows)
+
+    def _refuse(self, put: _Put, ranges: list[ipam.Range]) -> None:
+        total = ipam.capacity(ranges)
+        what = f"network '{self._vpc.name}/{put.network.name}'"
+        raise errors.ConflictError(f"allocate address for {put.ref}: all {total} of {what} are in use")
+
+    # ----------------------------------------------------------------------------------------- writing
+
+    def _write(self, puts: Sequence[_Put]) -> None:
+        tx, vni, now = self._tx, self._vpc.vni, self._tx.now
+        rows = []
+        for put in puts:
+            before = put.before
+            created = now if before is None else before.created
+            rows.append(
+                (
+                    put.serial,
+                    vni,
+                    put.ref.name,
+                    put.network.id,
+                    put.host.serial,
+                    records.pack(put.numbers),
+                    put.automatic,
+                    put.netns,
+                    put.ifname,
+                    put.labels,
+                    tx.revision,
+                    created,
+                    None,
+                )
+            )
+            if before is None:
+                tx.count(put.network, live=1, total=1)
+                tx.count(put.host, live=1, total=1)
+            elif before.host != put.host.serial:
+                tx.count(host_of(tx, before), live=-1, total=-1)
+                tx.count(put.host, live=1, total=1)
+            fact = facts.EndpointFact(
+                put.serial,
+                vni,
+                put.ref.name,
+                put.network.id,
+                put.host.name,
+                put.numbers,
+                put.netns,
+                put.ifname,
+            )
+            tx.put("endpoint", put.serial, fact)
+        tx.db.executemany(_PUT, rows)

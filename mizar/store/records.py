@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of the SQLite backend, and what they are to the layers around: facts and objects.
+
+Records of the small kinds are mutable: a transaction counts in them and writes the dirty ones back. Stored
+specs were validated when they came in, so objects are made of them without validating again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from mizar.model import addresses, facts, objects
+
+
+@dataclass(eq=False)
+class Record:
+    """What hosts, VPCs and networks have in common, in the order of the columns."""
+
+    serial: int
+    name: str
+    spec: str
+    labels: str
+    revision: int
+    created: int
+    deleted: int | None
+
+    @functools.cached_property
+    def wanted(self) -> Any:
+        return json.loads(self.spec)
+
+
+@dataclass(eq=False)
+class HostRecord(Record):
+    live: int = 0
+    total: int = 0
+
+    @property
+    def fact(self) -> facts.HostFact:
+        spec = self.wanted
+        return facts.HostFact(
+            self.name, addresses.parse(spec["addresses"][0]), spec["agent"], not spec["unschedulable"]
+        )
+
+
+@dataclass(eq=False)
+class VpcRecord(Record):
+    vni: int = 0
+    space: int = 0
+
+    @functools.cached_property
+    def fact(self) -> facts.VpcFact:
+        return vpc_fact(self.name, self.wanted, vni=self.vni, space=self.space)
+
+
+@dataclass(eq=False)
+class NetworkRecord(Record):
+    live: int = 0
+    total: int = 0
+    vni: int = 0
+    id: int = 0
+    cursor: int = 0
+
+    @functools.cached_property
+    def fact(self) -> facts.NetworkFact:
+        return network_fact(self.name, self.wanted, vni=self.vni, number=self.id)
+
+
+@dataclass(slots=True, eq=False)
+class EndpointRecord:
+    """One endpoint, in the order of the columns. `network` and `host` are their id and serial."""
+
+    serial: int
+    vni: int
+    name: str
+    network: int
+    host: int
+    addresses: bytes
+    automatic: int
+    netns: str
+    ifname: str
+    labels: str
+    revision: int
+    created: int
+    deleted: int | None
+
+
+def vpc_fact(name: str, spec: dict[str, Any], *, vni: int, space: int) -> facts.VpcFact:
+    return facts.VpcFact(
+        vni=vni,
+        name=name,
+        cidrs=tuple(map(addresses.parse_prefix, spec["cidrs"])),
+        dividers=spec["dividers"],
+        mtu=spec.get("mtu") or 0,
+        group=space,
+    )
+
+
+def network_fact(name: str, spec: dict[str, Any], *, vni: int, number: int) -> facts.NetworkFact:
+    return facts.NetworkFact(
+        id=number,
+        vni=vni,
+        name=name,
+        cidrs=tuple(map(addresses.parse_prefix, spec["cidrs"])),
+        bouncers=spec["bouncers"],
+        replicas=spec["replicas"],
+        shards=spec["shards"],
+    )
+
+
+# ------------------------------------------------------------------------------------------------- columns
+
+
+def spec_text(spec: objects.Part) -> str:
+    """A spec as it is kept: canonical, so that equal specs are equal texts."""
+    return json.dumps(
+        spec.model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=True, separators=(",", ":")
+    )
+
+
+def labels_text(labels: dict[str, str]) -> str:
+    return json.dumps(labels, sort_keys=True, separators=(",", ":")) if labels else ""
+
+
+def pack(numbers: tuple[int, ...]) -> bytes:
+    """Addresses as a column."""
+    return struct.pack(f"!{len(numbers)}I", *numbers)
+
+
+def unpack(column: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"!{len(column) // 4}I", column)
+
+
+# ------------------------------------------------------------------------------------------------- objects
+
+
+def metadata(record: Record | EndpointRecord, *, store: bytes, vpc: str | None = None) -> dict[str, Any]:
+    """Fields of the metadata of an object. `store`: the store's own number."""
+    fields: dict[str, Any] = {
+        "name": record.name,
+        "labels": json.loads(record.labels) if record.labels else {},
+        "uid": uid(store, record.serial),
+        "resource_version": record.revision,
+        "creation_timestamp": timestamp(record.created),
+    }
+    if record.deleted is not None:
+        fields["deletion_timestamp"] = timestamp(record.deleted)
+    if vpc is not None:
+        fields["vpc"] = vpc
+    return fields
+
+
+def host(record: HostRecord, *, store: bytes) -> objects.Host:
+    return objects.Host.model_construct(
+        metadata=objects.Metadata.model_construct(**metadata(record, store=store)),
+        spec=objects.HostSpec.model_construct(**_fields(record.wanted)),
+        status=objects.HostStatus.model_construct(endpoints=record.live),
+    )
+
+
+def vpc(record: VpcRecord, *, store: bytes, networks: int, endpoints: int) -> objects.Vpc:
+    return objects.Vpc.model_construct(
+        metadata=objects.Metadata.model_construct(**metadata(record, store=store)),
+        spec=objects.VpcSpec.model_construct(**_fields(record.wanted)),
+        status=objects.VpcStatus.model_construct(vni=record.vni, networks=networks, endpoints=endpoints),
+    )
+
+
+def network(record: NetworkRecord, *, store: bytes, vpc: str) -> objects.Network:
+    return objects.Network.model_construct(
+        metadata=objects.ScopedMetadata.model_construct(**metadata(record, store=store, vpc=vpc)),
+        spec=objects.NetworkSpec.model_construct(**_fields(record.wanted)),
+        status=objects.NetworkStatus.model_construct(id=record.id, endpoints=record.live),
+    )
+
+
+def endpoint(record: EndpointRecord, *, store: bytes, vpc: str, network: str, host: str) -> objects.Endpoint:
+    texts = tuple(map(addresses.to_text, unpack(record.addresses)))
+    return objects.Endpoint.model_construct(
+        metadata=objects.ScopedMetadata.model_construct(**metadata(record, store=store, vpc=vpc)),
+        spec=objects.EndpointSpec.model_construct(
+            network=network,
+            host=host,
+            addresses=() if record.automatic else texts,
+            netns=record.netns or None,
+            ifname=record.ifname or None,
+        ),
+        status=objects.EndpointStatus.model_construct(
+            addresses=texts, mac=facts.mac_text(record.serial), host=host
+        ),
+    )
+
+
+def uid(store: bytes, serial: int) -> str:
+    """A UUID (version 8, RFC 9562 s5.8) of the store's number and the object's."""
+    raw = bytearray(store + serial.to_bytes(8, "big"))
+    raw[6] = 0x80 | raw[6] & 0x0F
+    raw[8] = 0x80
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+@functools.lru_cache(maxsize=64)
+def timestamp(seconds: int) -> str:
+    """RFC 3339, UTC. Cached: objects of one request share theirs."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _fields(spec: dict[str, Any]) -> dict[str, Any]:
+    """A stored spec as fields: lists are tuples in the models."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in spec.items()}

@@ -1,0 +1,569 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one transaction of the SQLite backend does.
+
+Records of hosts, VPCs and networks are read once and counted in; `flush` writes back the dirty ones.
+Endpoints go through `endpoints`, many at a time. Nothing here begins or commits: `sqlite` does.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mizar import errors
+from mizar.model import addresses, facts, kinds, objects, rules
+from mizar.plan import planner
+from mizar.store import endpoints, events, records
+from mizar.store.events import EventType
+from mizar.store.protocol import Committed, Outcome, Result
+
+_MAX_VNI = 2**24 - 1
+_MAX_NETWORK = 2**32 - 1
+
+
+class SqliteTransaction:
+    """Between begin and commit. Also the view that the rules ask (`rules.View`)."""
+
+    def __init__(self, db: sqlite3.Connection, *, store: bytes, now: int) -> None:
+        self.db = db
+        self.now = now
+        self.committed = Committed()
+        self.events: list[events.Event] = []
+        self.failed = False
+        self._store = store
+        self._revision = 0
+        self._hosts: dict[str, records.HostRecord | None] = {}
+        self._host_names: dict[int, str] = {}
+        self._vpcs: dict[str, records.VpcRecord | None] = {}
+        self._networks: dict[int, dict[str, records.NetworkRecord]] = {}
+        self._by_id: dict[int, records.NetworkRecord] = {}
+        self._counted: dict[records.HostRecord | records.NetworkRecord, None] = {}
+        self._put: dict[str, dict[Any, Any]] = {name: {} for name in ("host", "vpc", "network", "endpoint")}
+        self._gone: dict[str, dict[Any, None]] = {name: {} for name in self._put}
+
+    # ------------------------------------------------------------------------------------------ requests
+
+    def apply(self, wanted: Sequence[objects.Declared]) -> list[Result]:
+        try:
+            return self._apply(wanted)
+        except BaseException:
+            self.failed = True
+            raise
+
+    def delete(self, refs: Sequence[kinds.Ref]) -> list[Result]:
+        try:
+            return self._delete(refs)
+        except BaseException:
+            self.failed = True
+            raise
+
+    def remove(self, refs: Sequence[kinds.Ref]) -> None:
+        try:
+            self._remove(refs)
+        except BaseException:
+            self.failed = True
+            raise
+
+    def get(self, ref: kinds.Ref) -> objects.Declared | None:
+        match ref.kind:
+            case kinds.HOST:
+                host = self.host(ref.name)
+                return records.host(host, store=self._store) if host is not None else None
+            case kinds.VPC:
+                vpc = self.vpc(ref.name)
+                return self._vpc_object(vpc) if vpc is not None else None
+            case kinds.NETWORK:
+                vpc = self.vpc(ref.vpc or "")
+                network = self.networks(vpc.vni).get(ref.name) if vpc is not None else None
+                return (
+                    records.network(network, store=self._store, vpc=ref.vpc or "")
+                    if network is not None
+                    else None
+                )
+            case kinds.ENDPOINT:
+                return endpoints.get(self, ref)
+        return None
+
+    # ---------------------------------------------------------------------------------------- what there is
+
+    def host(self, name: str) -> records.HostRecord | None:
+        if name not in self._hosts:
+            row = self.db.execute("SELECT * FROM host WHERE name = ?", (name,)).fetchone()
+            self._hosts[name] = records.HostRecord(*row) if row else None
+        return self._hosts[name]
+
+    def vpc(self, name: str) -> records.VpcRecord | None:
+        if name not in self._vpcs:
+            row = self.db.execute("SELECT * FROM vpc WHERE name = ?", (name,)).fetchone()
+            self._vpcs[name] = records.VpcRecord(*row) if row else None
+        return self._vpcs[name]
+
+    def networks(self, vni: int) -> dict[str, records.NetworkRecord]:
+        """All networks of a VPC by name, those being deleted too."""
+        known = self._networks.get(vni)
+        if known is None:
+            rows = self.db.execute("SELECT * FROM network WHERE vni = ? ORDER BY name", (vni,))
+            known = self._networks[vni] = {row[1]: records.NetworkRecord(*row) for row in rows}
+        return known
+
+    def network_by_id(self, vni: int, number: int) -> records.NetworkRecord:
+        """The record of a network that is known to exist."""
+        known = self._by_id.get(number)
+        if known is None or self.networks(vni).get(known.name) is not known:
+            known = next(network for network in self.networks(vni).values() if network.id == number)
+            self._by_id[number] = known
+        return known
+
+    def host_name(self, serial: int) -> str:
+        """Name of the host with this serial."""
+        name = self._host_names.get(serial)
+        if name is None:
+            row = self.db.execute("SELECT name FROM host WHERE serial = ?", (serial,)).fetchone()
+            name = self._host_names[serial] = str(row[0])
+        return name
+
+    def owner(self, vni: int, first: int, last: int, *, network: int | None = None) -> tuple[int, str] | None:
+        row: tuple[int, str] | None = self.db.execute(
+            "SELECT a.address, e.name FROM address a JOIN endpoint e ON e.serial = a.endpoint"
+            " WHERE a.vni = ?1 AND a.address BETWEEN ?2 AND ?3 AND (?4 IS NULL OR a.network = ?4)"
+            " ORDER BY a.address LIMIT 1",
+            (vni, first, last, network),
+        ).fetchone()
+        return row
+
+    def needed_vpc(self, who: object, name: str) -> records.VpcRecord:
+        """The VPC that something new or changed refers to."""
+        vpc = self.vpc(name)
+        if vpc is None:
+            raise rules.missing(who, kinds.VPC, name, self._names("vpc"))
+        rules.check_alive(f"{who}: {kinds.Ref(kinds.VPC, None, name)}", deleting=vpc.deleted is not None)
+        return vpc
+
+    def needed_network(self, who: object, vpc: records.VpcRecord, name: str) -> records.NetworkRecord:
+        known = self.networks(vpc.vni)
+        network = known.get(name)
+        if network is None:
+            raise rules.missing(who, kinds.NETWORK, f"{vpc.name}/{name}", (f"{vpc.name}/{n}" for n in known))
+        ref = kinds.Ref(kinds.NETWORK, vpc.name, name)
+        rules.check_alive(f"{who}: {ref}", deleting=network.deleted is not None)
+        return network
+
+    def needed_host(self, who: object, name: str) -> records.HostRecord:
+        host = self.host(name)
+        if host is None:
+            raise rules.missing(who, kinds.HOST, name, self._names("host"))
+        rules.check_alive(f"{who}: {kinds.Ref(kinds.HOST, None, name)}", deleting=host.deleted is not None)
+        return host
+
+    def _names(self, table: str) -> list[str]:
+        return [name for (name,) in self.db.execute(f"SELECT name FROM {table} WHERE deleted IS NULL")]
+
+    # --------------------------------------------------------------------------------------------- noting
+
+    @property
+    def revision(self) -> int:
+        """That of this transaction; taken when something is first written."""
+        if not self._revision:
+            self._revision = self.take("revision", 1)
+        return self._revision
+
+    @property
+    def wrote(self) -> bool:
+        return bool(self._revision)
+
+    def take(self, counter: str, count: int) -> int:
+        """Advance a counter; the last of the `count` numbers that are now taken."""
+        row = self.db.execute(
+            "UPDATE counter SET value = value + ? WHERE name = ? RETURNING value", (count, counter)
+        ).fetchone()
+        return int(row[0])
+
+    def take_serials(self, count: int) -> range:
+        """Serials, which no object ever had before."""
+        last = self.take("serial", count)
+        if last - count < facts.ROUTER_SERIAL <= last:
+            last = self.take("serial", count)
+        if last > facts.MAX_SERIAL:
+            raise errors.ConflictError(f"allocate MAC: all {facts.MAX_SERIAL} have been used")
+        return range(last - count + 1, last + 1)
+
+    def note(self, ref: kinds.Ref, outcome: Outcome) -> Result:
+        """An outcome, and the event that it is to watchers."""
+        if outcome is Outcome.CREATED:
+            self.events.append(events.Event(EventType.ADDED, ref, self.revision))
+        elif outcome is not Outcome.UNCHANGED:
+            self.events.append(events.Event(EventType.MODIFIED, ref, self.revision))
+        return Result(ref, outcome)
+
+    def put(self, table: str, key: Any, fact: Any) -> None:
+        """The planner is to know this fact."""
+        self._put[table][key] = fact
+
+    def gone(self, table: str, key: Any) -> None:
+        """The planner is to forget this key."""
+        self._put[table].pop(key, None)
+        self._gone[table][key] = None
+
+    def count(self, record: records.HostRecord | records.NetworkRecord, *, live: int, total: int) -> None:
+        """Endpoints came to or left a host or network."""
+        record.live += live
+        record.total += total
+        self._counted[record] = None
+
+    def flush(self) -> None:
+        """Write back what was counted; nothing may be done afterwards."""
+        for record in self._counted:
+            if isinstance(record, records.NetworkRecord):
+                self.db.execute(
+                    "UPDATE network SET live = ?, total = ?, cursor = ? WHERE serial = ?",
+                    (record.live, record.total, record.cursor, record.serial),
+                )
+            else:
+                self.db.execute(
+                    "UPDATE host SET live = ?, total = ? WHERE serial = ?",
+                    (record.live, record.total, record.serial),
+                )
+        put, gone = self._put, self._gone
+        self.committed.change = planner.Change(
+            hosts=tuple(put["host"].values()),
+            vpcs=tuple(put["vpc"].values()),
+            networks=tuple(put["network"].values()),
+            endpoints=tuple(put["endpoint"].values()),
+            gone_hosts=tuple(gone["host"]),
+            gone_vpcs=tuple(gone["vpc"]),
+            gone_networks=tuple(gone["network"]),
+            gone_endpoints=tuple(gone["endpoint"]),
+        )
+
+    # --------------------------------------------------------------------------------------------- applying
+
+    def _apply(self, wanted: Sequence[objects.Declared]) -> list[Result]:
+        _check_once([obj.ref for obj in wanted])
+        results: dict[int, Result] = {}
+        many: list[tuple[int, objects.Endpoint]] = []
+        for index, obj in sorted(enumerate(wanted), key=lambda item: item[1].KIND.rank):
+            match obj:
+                case objects.Host():
+                    results[index] = self._apply_host(obj)
+                case objects.Vpc():
+                    results[index] = self._apply_vpc(obj)
+                case objects.Network():
+                    results[index] = self._apply_network(obj)
+                case objects.Endpoint():
+                    many.append((index, obj))
+        if many:
+            outcomes = endpoints.apply(self, [obj for _, obj in many])
+            results.update((index, result) for (index, _), result in zip(many, outcomes, strict=True))
+        ordered = [results[index] for index in range(len(wanted))]
+        self.committed.results.extend(ordered)
+        return ordered
+
+    def _apply_host(self, obj: objects.Host) -> Result:
+        ref, spec = obj.ref, records.spec_text(obj.spec)
+        before = self.host(obj.metadata.name)
+        numbers = [addresses.parse(text) for text in obj.spec.addresses]
+        if before is None:
+            rules.check_host_addresses(ref, obj.spec.addresses, self._underlay_owners(numbers))
+            serial = self._insert("host", obj, spec)
+            self.db.executemany("INSERT INTO host_address VALUES (?, ?)", [(n, serial) for n in numbers])
+        else:
+            rules.check_unchanged(ref, "addresses", tuple(before.wanted["addresses"]), obj.spec.addresses)
+            if not self._update("host", before, obj, spec):
+                return self.note(ref, Outcome.UNCHANGED)
+        after = self._reread_host(obj.metadata.name)
+        self.put("host", after.name, after.fact)
+        return self.note(ref, Outcome.CONFIGURED if before else Outcome.CREATED)
+
+    def _apply_vpc(self, obj: objects.Vpc) -> Result:
+        ref, spec = obj.ref, records.spec_text(obj.spec)
+        before = self.vpc(obj.metadata.name)
+        if before is None:
+            vni = self._take_round("vni", _MAX_VNI, "SELECT 1 FROM vpc WHERE vni = ?", str(ref))
+            space = self._take_network_id(str(ref))
+            self._insert("vpc", obj, spec, vni=vni, space=space)
+        else:
+            fact = records.vpc_fact(before.name, _plain(obj.spec), vni=before.vni, space=before.space)
+            rules.check_vpc(fact, [n.fact for n in self.networks(before.vni).values()], self)
+            if not self._update("vpc", before, obj, spec):
+                return self.note(ref, Outcome.UNCHANGED)
+        self._vpcs.pop(obj.metadata.name)
+        after = self.vpc(obj.metadata.name)
+        assert after is not None  # just written
+        self.put("vpc", after.vni, after.fact)
+        return self.note(ref, Outcome.CONFIGURED if before else Outcome.CREATED)
+
+    def _apply_network(self, obj: objects.Network) -> Result:
+        ref, spec = obj.ref, records.spec_text(obj.spec)
+        vpc = self.needed_vpc(ref, obj.metadata.vpc)
+        known = self.networks(vpc.vni)
+        before = known.get(obj.metadata.name)
+        number = before.id if before is not None else 0
+        fact = records.network_fact(obj.metadata.name, _plain(obj.spec), vni=vpc.vni, number=number)
+        siblings = [record.fact for record in known.values() if record is not before]
+        rules.check_network(fact, before.fact if before is not None else None, vpc.fact, siblings, self)
+        if before is None:
+            fact = fact._replace(id=self._take_network_id(str(ref)))
+            self._insert("network", obj, spec, vni=vpc.vni, id=fact.id)
+        elif not self._update("network", before, obj, spec):
+            return self.note(ref, Outcome.UNCHANGED)
+        self._reread_network(vpc.vni, obj.metadata.name, before)
+        self.put("network", fact.id, fact)
+        return self.note(ref, Outcome.CONFIGURED if before else Outcome.CREATED)
+
+    def _insert(self, table: str, obj: objects.Declared, spec: str, **columns: int) -> int:
+        serial = self.take_serials(1)[0]
+        row = {
+            "serial": serial,
+            "name": obj.metadata.name,
+            "spec": spec,
+            "labels": records.labels_text(obj.metadata.labels),
+            "revision": self.revision,
+            "created": self.now,
+            **columns,
+        }
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        self.db.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))
+        return serial
+
+    def _update(self, table: str, before: records.Record, obj: objects.Declared, spec: str) -> bool:
+        """Write what differs; False when nothing does."""
+        rules.check_alive(obj.ref, deleting=before.deleted is not None)
+        rules.check_version(obj.ref, obj.metadata.resource_version, before.revision)
+        labels = records.labels_text(obj.metadata.labels)
+        if (spec, labels) == (before.spec, before.labels):
+            return False
+        self.db.execute(
+            f"UPDATE {table} SET spec = ?, labels = ?, revision = ? WHERE serial = ?",
+            (spec, labels, self.revision, before.serial),
+        )
+        return True
+
+    def _reread_host(self, name: str) -> records.HostRecord:
+        """The record as it is now; counts that are not written back yet stay."""
+        before = self._hosts.pop(name)
+        after = self.host(name)
+        assert after is not None  # just written
+        if before is not None and before in self._counted:
+            after.live, after.total = before.live, before.total
+            del self._counted[before]
+            self._counted[after] = None
+        return after
+
+    def _reread_network(self, vni: int, name: str, before: records.NetworkRecord | None) -> None:
+        row = self.db.execute("SELECT * FROM network WHERE vni = ? AND name = ?", (vni, name)).fetchone()
+        after = self._networks[vni][name] = records.NetworkRecord(*row)
+        if before is not None and before in self._counted:
+            after.live, after.total, after.cursor = before.live, before.total, before.cursor
+            del self._counted[before]
+            self._counted[after] = None
+
+    def _underlay_owners(self, numbers: Iterable[int]) -> dict[int, str]:
+        found = {}
+        for number in numbers:
+            row = self.db.execute(
+                "SELECT h.name FROM host_address a JOIN host h ON h.serial = a.host WHERE a.address = ?",
+                (number,),
+            ).fetchone()
+            if row is not None:
+                found[number] = row[0]
+        return found
+
+    def _take_network_id(self, who: str) -> int:
+        number = self._take_round("network", _MAX_NETWORK, "SELECT 1 FROM network_id WHERE id = ?", who)
+        self.db.execute("INSERT INTO network_id VALUES (?)", (number,))
+        return number
+
+    def _take_round(self, counter: str, most: int, taken: str, who: str) -> int:
+        """The next free number, round robin: a number that was freed is not taken again soon."""
+        start = int(self.db.execute("SELECT value FROM counter WHERE name = ?", (counter,)).fetchone()[0])
+        for step in range(1, most + 1):
+            number = (start + step - 1) % most + 1
+            if self.db.execute(taken, (number,)).fetchone() is None:
+                self.db.execute("UPDATE counter SET value = ? WHERE name = ?", (number, counter))
+                return number
+        raise errors.ConflictError(f"allocate {counter} number for {who}: all {most} are in use")
+
+    # --------------------------------------------------------------------------------------------- deleting
+
+    def _delete(self, refs: Sequence[kinds.Ref]) -> list[Result]:
+        _check_once(refs)
+        results: dict[int, Result] = {}
+        many: list[tuple[int, kinds.Ref]] = []
+        for index, ref in sorted(enumerate(refs), key=lambda item: -item[1].kind.rank):
+            if ref.kind is kinds.ENDPOINT:
+                many.append((index, ref))
+                continue
+            if many:
+                results.update(self._delete_endpoints(many))
+                many = []
+            results[index] = self._delete_one(ref)
+        if many:
+            results.update(self._delete_endpoints(many))
+        ordered = [results[index] for index in range(len(refs))]
+        self.committed.results.extend(ordered)
+        return ordered
+
+    def _delete_endpoints(self, many: list[tuple[int, kinds.Ref]]) -> dict[int, Result]:
+        outcomes = endpoints.delete(self, [ref for _, ref in many])
+        return {index: result for (index, _), result in zip(many, outcomes, strict=True)}
+
+    def _delete_one(self, ref: kinds.Ref) -> Result:
+        record = self.present(ref)
+        if record.deleted is not None:
+            return Result(ref, Outcome.UNCHANGED)
+        self._check_unused(ref, record, live=True)
+        record.deleted, record.revision = self.now, self.revision
+        self.db.execute(
+            f"UPDATE {ref.kind.singular} SET deleted = ?, revision = ? WHERE serial = ?",
+            (self.now, self.revision, record.serial),
+        )
+        self.gone(ref.kind.singular, _planner_key(record))
+        return self.note(ref, Outcome.DELETED)
+
+    def present(self, ref: kinds.Ref) -> records.HostRecord | records.VpcRecord | records.NetworkRecord:
+        """The record of a host, VPC or network; NotFoundError."""
+        record: records.HostRecord | records.VpcRecord | records.NetworkRecord | None = None
+        if ref.kind is kinds.HOST:
+            record = self.host(ref.name)
+        elif ref.kind is kinds.VPC:
+            record = self.vpc(ref.name)
+        elif ref.kind is kinds.NETWORK:
+            vpc = self.vpc(ref.vpc or "")
+            record = self.networks(vpc.vni).get(ref.name) if vpc is not None else None
+        else:
+            raise errors.InvalidError(f"{ref.kind.plural} are read-only; they follow from networks and VPCs")
+        if record is None:
+            raise errors.NotFoundError(f"{ref} does not exist")
+        return record
+
+    def _check_unused(
+        self,
+        ref: kinds.Ref,
+        record: records.HostRecord | records.VpcRecord | records.NetworkRecord,
+        *,
+        live: bool,
+    ) -> None:
+        """Refuse to delete what something is in. `live`: something that is being deleted does not count."""
+        if isinstance(record, records.VpcRecord):
+            inside = [n for n in self.networks(record.vni).values() if n.deleted is None or not live]
+            if inside:
+                raise rules.in_use(ref, len(inside), kinds.NETWORK, f"{record.name}/{inside[0].name}")
+            return
+        count = record.live if live else record.total
+        if count:
+            raise rules.in_use(ref, count, kinds.ENDPOINT, endpoints.example(self, record, live=live))
+
+    # --------------------------------------------------------------------------------------------- removing
+
+    def _remove(self, refs: Sequence[kinds.Ref]) -> None:
+        ordered = sorted(refs, key=lambda ref: -ref.kind.rank)
+        endpoints.remove(self, [ref for ref in ordered if ref.kind is kinds.ENDPOINT])
+        for ref in ordered:
+            if ref.kind is not kinds.ENDPOINT:
+                self._remove_one(ref)
+
+    def _remove_one(self, ref: kinds.Ref) -> None:
+        try:
+            record = self.present(ref)
+        except errors.NotFoundError:
+            return
+        if record.deleted is None:
+            raise errors.ConflictError(f"{ref} is not being deleted; delete it first")
+        self._check_unused(ref, record, live=False)
+        last = self.get(ref)
+        self._erase(record)
+        self.events.append(events.Event(EventType.DELETED, ref, self.revision, last))
+
+    def _erase(self, record: records.HostRecord | records.VpcRecord | records.NetworkRecord) -> None:
+        if isinstance(record, records.HostRecord):
+            self.db.execute("DELETE FROM host_address WHERE host = ?", (record.serial,))
+            self.db.execute("DELETE FROM host WHERE serial = ?", (record.serial,))
+            self._hosts[record.name] = None
+            self._counted.pop(record, None)
+        elif isinstance(record, records.VpcRecord):
+            self.db.execute("DELETE FROM vpc WHERE serial = ?", (record.serial,))
+            self.db.execute("DELETE FROM network_id WHERE id = ?", (record.space,))
+            self._vpcs[record.name] = None
+        else:
+            self.db.execute("DELETE FROM network WHERE serial = ?", (record.serial,))
+            self.db.execute("DELETE FROM network_id WHERE id = ?", (record.id,))
+            del self._networks[record.vni][record.name]
+            self._counted.pop(record, None)
+
+    def removed(self, ref: kinds.Ref, last: objects.Declared) -> None:
+        """An endpoint was taken away."""
+        self.events.append(events.Event(EventType.DELETED, ref, self.revision, last))
+
+    # ----------------------------------------------------------------------------------------------- objects
+
+    @property
+    def store(self) -> bytes:
+        return self._store
+
+    def everything(self) -> planner.Change:
+        """All that is not being deleted."""
+        db, alive, unpack = self.db, "WHERE deleted IS NULL", records.unpack
+        hosts = [records.HostRecord(*row) for row in db.execute(f"SELECT * FROM host {alive}")]
+        vpcs = [records.VpcRecord(*row) for row in db.execute(f"SELECT * FROM vpc {alive}")]
+        networks = [records.NetworkRecord(*row) for row in db.execute(f"SELECT * FROM network {alive}")]
+        # Endpoints share their host's name and the numbers of what they are in: a million of them are held.
+        names = {host.serial: host.name for host in hosts}
+        same = {number: number for record in networks for number in (record.id, record.vni)}
+        return planner.Change(
+            hosts=[record.fact for record in hosts],
+            vpcs=[record.fact for record in vpcs],
+            networks=[record.fact for record in networks],
+            endpoints=[
+                facts.EndpointFact(
+                    serial, same[vni], name, same[network], names[host], unpack(raw), netns, ifname
+                )
+                for serial, vni, name, network, host, raw, netns, ifname in db.execute(
+                    f"SELECT serial, vni, name, network, host, addresses, netns, ifname FROM endpoint {alive}"
+                )
+            ],
+        )
+
+    def deleting(self) -> list[kinds.Ref]:
+        """All that is marked, in the order in which it may be removed."""
+        refs: list[kinds.Ref] = []
+        for kind, names in (
+            (kinds.ENDPOINT, "v.name, t.name FROM endpoint t JOIN vpc v ON v.vni = t.vni"),
+            (kinds.NETWORK, "v.name, t.name FROM network t JOIN vpc v ON v.vni = t.vni"),
+            (kinds.VPC, "NULL, t.name FROM vpc t"),
+            (kinds.HOST, "NULL, t.name FROM host t"),
+        ):
+            rows = self.db.execute(f"SELECT {names} WHERE t.deleted IS NOT NULL")
+            refs.extend(kinds.Ref(kind, vpc, name) for vpc, name in rows)
+        return refs
+
+    def endpoint_page(self, vpc: str, *, after: str, limit: int) -> list[objects.Endpoint]:
+        """Endpoints of a VPC by name, the first `limit` after a name."""
+        record = self.vpc(vpc)
+        if record is None:
+            return []
+        return endpoints.page(self, record, after=after, limit=limit)
+
+    def _vpc_object(self, vpc: records.VpcRecord) -> objects.Vpc:
+        inside = [network for network in self.networks(vpc.vni).values() if network.deleted is None]
+        count = sum(network.live for network in self.networks(vpc.vni).values())
+        return records.vpc(vpc, store=self._store, networks=len(inside), endpoints=count)
+
+
+def _check_once(refs: Sequence[kinds.Ref]) -> None:
+    if len(refs) > 1 and len(set(refs)) != len(refs):
+        seen: set[kinds.Ref] = set()
+        for ref in refs:
+            if ref in seen:
+                raise errors.InvalidError(f"{ref} is given twice; each object may be in a request once")
+            seen.add(ref)
+
+
+def _plain(spec: objects.Part) -> dict[str, Any]:
+    return spec.model_dump(by_alias=True)
+
+
+def _planner_key(record: records.HostRecord | records.VpcRecord | records.NetworkRecord) -> str | int:
+    if isinstance(record, records.HostRecord):
+        return record.name
+    return record.vni if isinstance(record, records.VpcRecord) else record.id
