@@ -158,7 +158,8 @@ class HostQueue:
 
     @property
     def idle(self) -> bool:
-        return not self.items and not self.in_flight and self.prune_waits is None
+        """Nothing is left to be told, now or after a break."""
+        return not self.items and not self.in_flight and not self.held and self.prune_waits is None
 
     def settled(self, version: int) -> bool:
         return not self.unsettled or self.unsettled[0] > version

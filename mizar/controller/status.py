@@ -47,7 +47,7 @@ class Verdict:
 
 READY: Final = Verdict(ready=True, reason="Acknowledged")
 _REFUSED: Final = "EntryRefused"
-_DELETING: Final = Verdict(ready=False, reason="Deleting", message="being deleted")
+_PLANNING: Final = Verdict(ready=False, reason="Pending", message="the change is being planned")
 
 
 class Board:
@@ -67,18 +67,15 @@ class Board:
     def verdict(self, subject: Subject, version: int) -> Verdict:
         """Of one object, whose last change has this resource version."""
         pusher = self._pusher
-        if version > pusher.version:
-            return Verdict(ready=False, reason="Pending", message="the change is being planned")
-        known = False
-        for host in self._knowers(subject):
-            known = True
+        knowers = self._knowers(subject)
+        if knowers is None or version > pusher.version:
+            return _PLANNING
+        for host in knowers:
             queue = pusher.hosts.get(host)
             if queue is not None:
                 found = self._at(queue, subject, version)
                 if not found.ready:
                     return found
-        if not known and subject.kind != "VPC" and subject.kind != "Network":
-            return _DELETING
         return READY
 
     def _at(self, queue: HostQueue, subject: Subject, version: int) -> Verdict:
@@ -101,25 +98,23 @@ class Board:
             return _unsettled(queue)
         return READY
 
-    def _knowers(self, subject: Subject) -> Iterable[str]:
-        """Hosts that must know the object."""
+    def _knowers(self, subject: Subject) -> Iterable[str] | None:
+        """Hosts that must know the object; None while the planner does not know it."""
         match subject.kind:
             case "Endpoint":
-                return self._endpoint_knowers(subject)
+                fact = self.endpoint(subject)
+                return None if fact is None else self._endpoint_knowers(fact)
             case "Network":
                 network = self._world.networks.get(subject.id)  # type: ignore[call-overload]
-                return () if network is None else self._network_knowers(network)
+                return None if network is None else self._network_knowers(network)
             case "VPC":
                 vpc = self._world.vpcs.get(subject.id)  # type: ignore[call-overload]
-                return () if vpc is None else {*vpc.dividers, *vpc.hosts}
+                return None if vpc is None else {*vpc.dividers, *vpc.hosts}
             case _:
-                return self._world.hosts if subject.id in self._world.hosts else ()
+                return self._world.hosts if subject.id in self._world.hosts else None
 
-    def _endpoint_knowers(self, subject: Subject) -> Iterator[str]:
+    def _endpoint_knowers(self, fact: facts.EndpointFact) -> Iterator[str]:
         """Its bouncers first: its own host is told last."""
-        fact = self.endpoint(subject)
-        if fact is None:
-            return
         space = self._world.networks[fact.network].space
         for address in fact.addresses:
             yield from space.holders[hashes.shard_of(address, space.shards)]
@@ -184,12 +179,14 @@ class Board:
         return self.pusher
 
     def track(self, subject: Subject, version: int) -> None:
-        """Give news of the object when it becomes ready."""
+        """Give news of the object when it is ready."""
         found = self.verdict(subject, version)
-        if not found.ready and found.host is not None and found.reason != _REFUSED:
+        if found.ready:
+            self._news(subject)
+        elif found.host is not None and found.reason != _REFUSED:
             self._waiting.setdefault(found.host, collections.deque()).append((version, subject))
 
-    def forget_waiting(self) -> None:
+    def rest(self) -> None:
         """Nobody watches any more."""
         self.watched = False
         self._waiting.clear()
@@ -208,19 +205,13 @@ class Board:
             if not waiting or not queue.settled(waiting[0][0]):
                 return
             version, subject = waiting.popleft()
-            self._look_again(subject, version)
+            self.track(subject, version)
 
     def turned(self, host: str) -> None:
         """pusher.Listener: the host is away, or back."""
         if self.watched:
             self._news(Subject("Host", host))
             self.settled(host)
-
-    def _look_again(self, subject: Subject, version: int) -> None:
-        if self.verdict(subject, version).ready:
-            self._news(subject)
-        else:
-            self.track(subject, version)
 
     def _compare_refused(self, queue: HostQueue) -> None:
         before = self._refused.get(queue.name, {})

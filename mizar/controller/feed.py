@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""News of objects for watchers: what the store writes, and statuses that turn.
+
+What holds:
+ - A watcher misses nothing between what it is told first and what comes then: it is on the list of watchers
+   before the store is read.
+ - Statuses are followed only while somebody watches (status.Board).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable
+from typing import NamedTuple, Protocol
+
+from mizar import errors
+from mizar.controller import status, watching
+from mizar.controller import views as views_
+from mizar.controller.watching import EventType
+from mizar.model import kinds, objects
+from mizar.plan import state
+from mizar.store import events, protocol
+
+_log = logging.getLogger(__name__)
+
+
+class Event(NamedTuple):
+    """One line of a watch."""
+
+    type: EventType
+    object: objects.AnyObject
+
+
+class Present(Protocol):
+    """Lists what there is: Controller.listing."""
+
+    def __call__(self, kind: kinds.Kind, *, vpc: str | None) -> Awaitable[list[objects.AnyObject]]: ...
+
+
+class Feed:
+    """All watches of one controller."""
+
+    def __init__(
+        self,
+        store: protocol.Store,
+        *,
+        world: state.State,
+        board: status.Board,
+        views: views_.Views,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._store = store
+        self._world = world
+        self._board = board
+        self._views = views
+        self._loop = loop
+        self._watchers = watching.Watchers()
+        self._log = self._follow()
+
+    def close(self) -> None:
+        """End all watches."""
+        self._log.close()
+        self._watchers.close()
+
+    async def watch(
+        self, kind: kinds.Kind, *, vpc: str | None, since: int | None, present: Present
+    ) -> AsyncIterator[Event]:
+        """What there is (as ADDED) and what happens to it, or what happened after the version `since`;
+        without end. An object comes again as MODIFIED when its status turns. ConflictError when `since` is
+        too old."""
+        if kind.read_only:
+            raise errors.InvalidError(f"{kind.plural} cannot be watched; list them")
+        watcher = self._watchers.add(kind, vpc)
+        self._board.watched = True
+        try:
+            for event in await self._first(kind, vpc, since, present):
+                yield event
+            while (entry := await watcher.next()) is not None:
+                news = self._event(entry.type, entry.ref, entry.object)
+                if news is not None:
+                    yield news
+        finally:
+            self._watchers.remove(watcher)
+            if not self._watchers:
+                self._board.rest()
+
+    def tell(self, subject: status.Subject) -> None:
+        """An object's status has turned."""
+        ref = self._ref(subject)
+        if ref is not None:
+            self._watchers.tell(EventType.MODIFIED, ref)
+
+    # ------------------------------------------------------------ what a new watcher is told first
+
+    async def _first(
+        self, kind: kinds.Kind, vpc: str | None, since: int | None, present: Present
+    ) -> list[Event]:
+        missed = [] if since is None else self._missed(kind, vpc, since)
+        there = await present(kind, vpc=vpc)
+        for obj in there:
+            if isinstance(obj, objects.Declared) and obj.status is not None and not obj.status.ready:
+                self._board.track(views_.subject_of(obj), obj.metadata.resource_version or 0)
+        return missed if since is not None else [Event(EventType.ADDED, obj) for obj in there]
+
+    def _missed(self, kind: kinds.Kind, vpc: str | None, since: int) -> list[Event]:
+        subscription = self._store.watch(since)
+        found: list[Event] = []
+        try:
+            while some := subscription.poll():
+                for one in some:
+                    if one.ref.kind is kind and (vpc is None or one.ref.vpc == vpc):
+                        event = self._event(EventType(one.type), one.ref, one.last)
+                        found.extend([event] if event is not None else [])
+        finally:
+            subscription.close()
+        return found
+
+    # ------------------------------------------------------------ the store's log
+
+    def _follow(self) -> events.Subscription:
+        return self._store.watch(self._store.revision, wake=self._wake)
+
+    def _wake(self) -> None:
+        """Called in the store's thread."""
+        self._loop.call_soon_threadsafe(self._on_events)
+
+    def _on_events(self) -> None:
+        try:
+            while some := self._log.poll():
+                for one in some if self._watchers else ():
+                    self._watchers.tell(EventType(one.type), one.ref, gone=one.last)
+        except events.GoneError:
+            _log.warning("the store's log went on too far; watches end, and must begin anew")
+            self.close()
+            self._watchers = watching.Watchers()
+            self._log = self._follow()
+
+    def _event(self, type_: EventType, ref: kinds.Ref, gone: objects.AnyObject | None) -> Event | None:
+        """The event with the object as it is now; None when it has gone meanwhile."""
+        if type_ is EventType.DELETED:
+            return None if gone is None else Event(type_, gone)
+        found = self._store.get(ref)
+        return None if found is None else Event(type_, self._views.of(found))
+
+    def _ref(self, subject: status.Subject) -> kinds.Ref | None:
+        match subject.kind, subject.id:
+            case "Host", str(name):
+                return kinds.Ref(kinds.HOST, None, name)
+            case "VPC", int(vni) if vni in self._world.vpcs:
+                return kinds.Ref(kinds.VPC, None, self._world.vpcs[vni].fact.name)
+            case "Network", int(number) if number in self._world.networks:
+                network = self._world.networks[number].fact
+                return kinds.Ref(kinds.NETWORK, self._world.vpcs[network.vni].fact.name, network.name)
+            case "Endpoint", int(serial) if serial in self._world.endpoints:
+                endpoint = self._world.endpoints[serial]
+                return kinds.Ref(kinds.ENDPOINT, self._world.vpcs[endpoint.vni].fact.name, endpoint.name)
+        return None

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a transaction did, in steps that are small enough to plan between two answers. Pure.
+
+A request may bring a hundred thousand endpoints. They are planned in steps, so that acknowledgements and
+other requests get their turn. What steps must keep: endpoints go before what they are in goes, and come after
+what they are in has come; endpoints that exist already are changed in one step, because one may take over the
+address of another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
+
+from mizar.model import kinds
+from mizar.plan import planner, state
+
+STEP: Final = 5_000
+"""Endpoints of one step: some 50 ms of planning."""
+
+
+def steps(change: planner.Change, known: Collection[int]) -> Iterator[planner.Change]:
+    """The change in steps, one at least. `known`: ids of the endpoints that the planner has."""
+    new = [fact for fact in change.endpoints if fact.id not in known]
+    if len(new) + len(change.gone_endpoints) <= STEP:
+        yield change
+        return
+    gone = list(_runs(change.gone_endpoints))
+    for some in gone[:-1]:
+        yield planner.Change(gone_endpoints=some)
+    came = list(_runs(new))
+    yield dataclasses.replace(
+        change,
+        endpoints=[fact for fact in change.endpoints if fact.id in known] + list(came[0] if came else ()),
+        gone_endpoints=gone[-1] if gone else (),
+    )
+    for more in came[1:]:
+        yield planner.Change(endpoints=more)
+
+
+def _runs(items: Sequence[Any]) -> Iterator[list[Any]]:
+    rest = iter(items)
+    while run := list(islice(rest, STEP)):
+        yield run
+
+
+def refs_gone(world: state.State, change: planner.Change) -> list[kinds.Ref]:
+    """What a change deletes, by name; asked before the planner forgets it."""
+    endpoints = (world.endpoints[serial] for serial in change.gone_endpoints if serial in world.endpoints)
+    networks = (world.networks[number].fact for number in change.gone_networks if number in world.networks)
+    return [
+        *(kinds.Ref(kinds.ENDPOINT, world.vpcs[fact.vni].fact.name, fact.name) for fact in endpoints),
+        *(kinds.Ref(kinds.NETWORK, world.vpcs[fact.vni].fact.name, fact.name) for fact in networks),
+        *(
+            kinds.Ref(kinds.VPC, None, world.vpcs[vni].fact.name)
+            for vni in change.gone_vpcs
+            if vni in world.vpcs
+        ),
+        *(kinds.Ref(kinds.HOST, None, name) for name in change.gone_hosts if name in world.hosts),
+    ]
+
+
+def targets(change: planner.Change) -> dict[str, str]:
+    """Where the agents of new and changed hosts listen."""
+    return {fact.name: fact.agent for fact in change.hosts}

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller: apply, delete, get, list, watch; everything that the API calls.
+
+    request -> store (one transaction) -> planner (steps) -> pusher -> agents
+
+What holds:
+ - What was acknowledged to a client is in the store, and the rest follows from the store: after a crash the
+   planner's state is rebuilt, every agent gets a snapshot, and deletions under way go on.
+ - Transactions, and what the planner makes of them, happen one after the other in the same order. The
+   database has a thread of its own; planner and pusher live on the event loop.
+ - An object that is deleted is marked first, and freed (its address, its number) when all reachable hosts
+   that had rows of it have let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar
+
+import pydantic
+
+import mizar
+from mizar import errors
+from mizar.controller import (
+    backoff,
+    config,
+    counters,
+    feed,
+    fleet,
+    planning,
+    pusher,
+    roles,
+    status,
+    views,
+    worker,
+)
+from mizar.controller.hostqueue import HostState
+from mizar.controller.rollout import Change
+from mizar.model import kinds, objects
+from mizar.plan import delta, planner, rows, state
+from mizar.store import protocol
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+_PAGE: Final = 500
+"""Objects between two turns for others, in long lists."""
+
+_PHASES: Final = [stage for stage in rows.Stage if stage < rows.Stage.MOVES]
+
+
+class Health(pydantic.BaseModel):
+    """How the controller is."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+    revision: int = pydantic.Field(description="resourceVersion of the last change")
+    hosts: int
+    connected: int = pydantic.Field(description="hosts whose agent is connected and has everything")
+
+
+class Controller:
+    """One management plane over one store. An async context manager: running between enter and exit."""
+
+    def __init__(
+        self,
+        store: protocol.Store,
+        *,
+        connector: Callable[[str], worker.Connect],
+        timing: config.Timing | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """`connector(target)` reaches the agent at a target (link.Agents)."""
+        self._store = store
+        self._timing = timing or config.Timing()
+        self._rng = rng or random.Random()
+        self._connector = connector
+        self._world = state.State()
+        self._board = status.Board(self._world, lambda subject: self._feed.tell(subject))
+        self._writing = asyncio.Lock()
+        self._database = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="mizar-store")
+        self._to_remove: dict[kinds.Ref, None] = {}
+        self._remover: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------------------ life
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        everything = await self._in_database(self._store.everything)
+        planner.apply(self._world, everything)
+        self.pusher = pusher.Pusher(
+            snapshot=self._snapshot,
+            later=loop.call_later,
+            listener=self._board,
+            drain=self._timing.drain,
+            retry_delay=self._retry_delay,
+            version=self._store.revision,
+        )
+        self._board.pusher = self.pusher
+        self._fleet = fleet.Fleet(self.pusher, connector=self._connector, timing=self._timing, rng=self._rng)
+        self._views = views.Views(self._world, self._board, self.pusher, self._fleet.statuses)
+        for name, target in planning.targets(everything).items():
+            self._fleet.add(name, target, expected=True)
+        self._feed = feed.Feed(
+            self._store, world=self._world, board=self._board, views=self._views, loop=loop
+        )
+        await self._resume_deletions()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._feed.close()
+        await self._fleet.close()
+        if self._remover is not None:
+            self._remover.cancel()
+            await asyncio.gather(self._remover, return_exceptions=True)
+        self._database.shutdown()
+
+    def end_watches(self) -> None:
+        """Watches have no end of their own; a server that stops ends them."""
+        self._feed.close()
+
+    async def _resume_deletions(self) -> None:
+        """What was marked when the controller stopped goes once no reachable host has rows of it. A host that
+        was being deleted is told a last time that it has nothing."""
+        marked = await self._in_database(self._store.deleting)
+        for ref in marked:
+            obj = self._store.get(ref) if ref.kind is kinds.HOST else None
+            if isinstance(obj, objects.Host):
+                self._fleet.add(ref.name, obj.spec.agent, expected=True)
+                self._fleet.leave(ref.name)
+        if marked:
+            self.pusher.when_pruned(lambda: self._remove_later(marked))
+
+    def _retry_delay(self, attempt: int) -> float:
+        timing = self._timing
+        return backoff.delay(attempt, first=timing.backoff_first, last=timing.backoff_last, rng=self._rng)
+
+    def _snapshot(self, host: str) -> list[delta.Batch]:
+        staged = planner.snapshot(self._world, host)
+        return [delta.Batch(staged.get(stage, [])) for stage in _PHASES]
+
+    async def _in_database(self, call: Callable[..., _T], *args: Any) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._database, call, *args)
+
+    # ------------------------------------------------------------ writing
+
+    async def apply(self, wanted: Sequence[objects.Declared]) -> list[protocol.Result]:
+        """Create or change objects: all or none."""
+        async with self._writing:
+            committed = await asyncio.shield(self._commit(self._store.apply, wanted))
+        return committed.results
+
+    async def delete(self, refs: Sequence[kinds.Ref]) -> list[objects.Declared]:
+        """Begin to delete objects: all or none. Returns them as they are now."""
+        async with self._writing:
+            await asyncio.shield(self._commit(self._store.delete, list(dict.fromkeys(refs))))
+        found = (self._store.get(ref) for ref in refs)
+        return [self._views.of(obj) for obj in found if obj is not None]
+
+    async def _commit(
+        self, write: Callable[[Any], protocol.Committed], what: Sequence[Any]
+    ) -> protocol.Committed:
+        """One transaction and what follows from it. Shielded: a client that hangs up must not part them."""
+        committed = await self._in_database(write, what)
+        for step in planning.steps(committed.change, self._world.endpoints):
+            self._plan(step, committed.revision)
+            await asyncio.sleep(0)
+        return committed
+
+    def _plan(self, change: planner.Change, revision: int) -> None:
+        gone = planning.refs_gone(self._world, change)
+        made = planner.apply(self._world, change)
+        for name, target in planning.targets(change).items():
+            if name not in self.pusher.hosts or self.pusher.hosts[name].leaving:
+                self._fleet.add(name, target)
+            else:
+                self._fleet.retarget(name, target)
+        done = (lambda: self._remove_later(gone)) if gone else None
+        self.pusher.submit(Change(revision, revision, made, done))
+        for name in change.gone_hosts:
+            self._fleet.leave(name)
+        if self._board.watched:
+            self._track(change, revision)
+
+    def _track(self, change: planner.Change, revision: int) -> None:
+        for host in change.hosts:
+            self._board.track(status.Subject("Host", host.name), revision)
+        for vpc in change.vpcs:
+            self._board.track(status.Subject("VPC", vpc.vni), revision)
+        for network in change.networks:
+            self._board.track(status.Subject("Network", network.id), revision)
+        for endpoint in change.endpoints:
+            self._board.track(status.Subject("Endpoint", endpoint.id), revision)
+
+    def _remove_later(self, refs: Sequence[kinds.Ref]) -> None:
+        """Free what nobody has rows of any more; many at once."""
+        self._to_remove.update(dict.fromkeys(refs))
+        if self._remover is None or self._remover.done():
+            self._remover = asyncio.create_task(self._remove_marked(), name="remover")
+
+    async def _remove_marked(self) -> None:
+        """Until nothing is left; what is refused (a VPC whose network is not gone yet) is tried with the
+        next."""
+        while self._to_remove:
+            refs = sorted(self._to_remove, key=lambda ref: -ref.kind.rank)
+            try:
+                await self._in_database(self._store.remove, refs)
+                freed = refs
+            except errors.ConflictError:
+                freed = [ref for ref in refs if await self._remove_one(ref)]
+            for ref in freed:
+                self._to_remove.pop(ref, None)
+            if not freed:
+                return
+
+    async def _remove_one(self, ref: kinds.Ref) -> bool:
+        try:
+            await self._in_database(self._store.remove, [ref])
+        except errors.ConflictError as failure:
+            _log.debug("%s stays for now: %s", ref, failure)
+            return False
+        return True
+
+    # ------------------------------------------------------------ reading
+
+    async def get(self, ref: kinds.Ref) -> objects.Declared:
+        """One object; NotFoundError if there is none."""
+        found = self._store.get(ref)
+        if found is None:
+            raise errors.NotFoundError(f"{ref} does not exist")
+        return self._views.of(found)
+
+    async def listing(self, kind: kinds.Kind, *, vpc: str | None = None) -> list[objects.AnyObject]:
+        """All objects of a kind, those of one VPC if given."""
+        if kind.read_only:
+            return await self._list_roles(kind, vpc)
+        made: list[objects.AnyObject] = []
+        for obj in self._store.select(kind, vpc):
+            made.append(self._views.of(obj))
+            if len(made) % _PAGE == 0:
+                await asyncio.sleep(0)
+        return made
+
+    async def _list_roles(self, kind: kinds.Kind, vpc: str | None) -> list[objects.AnyObject]:
+        if vpc is not None and all(one.fact.name != vpc for one in self._world.vpcs.values()):
+            raise errors.NotFoundError(f"vpc {vpc!r} does not exist")
+        counted = await self._counters_of(roles.hosts_with_roles(self._world, kind=kind.name, vpc=vpc))
+        if kind is kinds.DIVIDER:
+            return list(roles.dividers(self._world, counted, vpc=vpc))
+        return list(roles.bouncers(self._world, counted, vpc=vpc))
+
+    def health(self) -> Health:
+        hosts = self.pusher.hosts.values()
+        return Health(
+            version=mizar.__version__,
+            revision=self._store.revision,
+            hosts=len(self._world.hosts),
+            connected=sum(queue.state is HostState.CONNECTED for queue in hosts),
+        )
+
+    # ------------------------------------------------------------ what hosts hold
+
+    def table(self, host: str, table: str) -> AsyncIterator[list[str]]:
+        """Rows of a table of one host, in pages, each row a JSON object."""
+        self._check_host(host)
+        return self._fleet.table(host, table)
+
+    async def counted(self, host: str) -> counters.HostCounters:
+        """What one host has counted."""
+        self._check_host(host)
+        return self._named(await self._fleet.counters(host))
+
+    async def counted_everywhere(self) -> dict[str, counters.HostCounters]:
+        """What the hosts that answer have counted."""
+        return await self._counters_of(self._world.hosts)
+
+    async def _counters_of(self, hosts: Any) -> dict[str, counters.HostCounters]:
+        found = await self._fleet.counters_of(sorted(hosts))
+        return {name: self._named(found[name]) for name in sorted(found)}
+
+    def _named(self, message: Any) -> counters.HostCounters:
+        return counters.read(message, vpc_name=self._vpc_name, network_name=self._network_name)
+
+    def _vpc_name(self, vni: int) -> str | None:
+        vpc = self._world.vpcs.get(vni)
+        return vpc.fact.name if vpc is not None else None
+
+    def _network_name(self, number: int) -> str | None:
+        network = self._world.networks.get(number)
+        return network.fact.name if network is not None else None
+
+    def _check_host(self, name: str) -> None:
+        if name not in self._world.hosts:
+            hint = kinds.did_you_mean(name, self._world.hosts)
+            raise errors.NotFoundError(f"host {name!r} does not exist{hint}")
+
+    def watch(
+        self, kind: kinds.Kind, *, vpc: str | None = None, since: int | None = None
+    ) -> AsyncIterator[feed.Event]:
+        """What there is and what happens to it, or what happened after the version `since`:
+        feed.Feed.watch."""
+        return self._feed.watch(kind, vpc=vpc, since=since, present=self.listing)

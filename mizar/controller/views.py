@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects as users see them: what the store has, with a status that is true now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mizar.controller import status
+from mizar.controller.hostqueue import HostState
+from mizar.controller.pusher import Pusher
+from mizar.controller.status import Subject
+from mizar.model import objects
+from mizar.plan import state
+from mizar.rpc.gen.mizar.node.v1 import node_pb2
+
+_DELETING: Final = status.Verdict(ready=False, reason="Deleting", message="being deleted")
+
+
+class Views:
+    """Fills in what the store does not know."""
+
+    def __init__(
+        self,
+        world: state.State,
+        board: status.Board,
+        pusher: Pusher,
+        statuses: Mapping[str, node_pb2.NodeStatus],
+    ) -> None:
+        self._world = world
+        self._board = board
+        self._pusher = pusher
+        self._statuses = statuses
+
+    def of(self, obj: objects.Declared) -> objects.Declared:
+        """The object with its whole status."""
+        verdict = self._verdict(obj)
+        more: dict[str, Any] = {
+            "ready": verdict.ready,
+            "conditions": (_condition(verdict),),
+            "message": verdict.message or None,
+        }
+        match obj:
+            case objects.Host():
+                more |= self._host(obj)
+                return obj.model_copy(update={"status": (obj.status or _HOST).model_copy(update=more)})
+            case objects.Vpc():
+                more |= self._vpc(obj)
+                return obj.model_copy(update={"status": (obj.status or _VPC).model_copy(update=more)})
+            case objects.Network():
+                more |= self._network(obj)
+                return obj.model_copy(update={"status": (obj.status or _NETWORK).model_copy(update=more)})
+            case objects.Endpoint():
+                more |= _endpoint(obj)
+                return obj.model_copy(update={"status": (obj.status or _ENDPOINT).model_copy(update=more)})
+
+    def _verdict(self, obj: objects.Declared) -> status.Verdict:
+        if obj.metadata.deletion_timestamp is not None:
+            return _DELETING
+        subject = subject_of(obj)
+        return self._board.verdict(subject, obj.metadata.resource_version or 0)
+
+    def _host(self, obj: objects.Host) -> dict[str, Any]:
+        name = obj.metadata.name
+        queue = self._pusher.hosts.get(name)
+        here = queue is not None and queue.state in (HostState.CONNECTED, HostState.SYNCING)
+        more: dict[str, Any] = {"agent": "connected" if here else "away"}
+        said = self._statuses.get(name)
+        if said is not None:
+            more |= {
+                "transit": said.transit or None,
+                "transit_reason": said.transit_reason or None,
+                "interface": said.interface or None,
+                "mtu": said.underlay_mtu or None,
+                "revision": said.revision,
+                "version": said.version or None,
+            }
+        return more
+
+    def _vpc(self, obj: objects.Vpc) -> dict[str, Any]:
+        known = self._world.vpcs.get(obj.status.vni) if obj.status and obj.status.vni else None
+        return {"dividers": tuple(sorted(known.dividers)) if known else ()}
+
+    def _network(self, obj: objects.Network) -> dict[str, Any]:
+        known = self._world.networks.get(obj.status.id) if obj.status and obj.status.id else None
+        return {"bouncers": tuple(sorted(known.space.bouncers)) if known else ()}
+
+
+def subject_of(obj: objects.Declared) -> Subject:
+    """What the planner calls the object."""
+    match obj:
+        case objects.Vpc():
+            return Subject("VPC", obj.status.vni if obj.status else None)
+        case objects.Network():
+            return Subject("Network", obj.status.id if obj.status else None)
+        case objects.Endpoint():
+            return Subject("Endpoint", _serial(obj))
+        case _:
+            return Subject("Host", obj.metadata.name)
+
+
+def _serial(obj: objects.Endpoint) -> int | None:
+    """An endpoint's number is in its MAC (facts.mac)."""
+    mac = obj.status.mac if obj.status else None
+    return int(mac.replace(":", "")[2:], 16) if mac else None
+
+
+def _endpoint(obj: objects.Endpoint) -> dict[str, Any]:
+    """The namespace that the agent makes when none is named (node.proto, Veth)."""
+    made = f"mizar.{obj.metadata.vpc}.{obj.metadata.name}"
+    return {"host": obj.spec.host, "netns": obj.spec.netns or made}
+
+
+def _condition(verdict: status.Verdict) -> objects.Condition:
+    return objects.Condition(
+        status="True" if verdict.ready else "False",
+        reason=verdict.reason,
+        message=verdict.message,
+        last_transition_time=None,
+    )
+
+
+_HOST: Final = objects.HostStatus.model_construct()
+_VPC: Final = objects.VpcStatus.model_construct()
+_NETWORK: Final = objects.NetworkStatus.model_construct()
+_ENDPOINT: Final = objects.EndpointStatus.model_construct()
