@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from mizar import errors
 from mizar.abi import layout
@@ -66,6 +66,7 @@ class Echo:
 
 
 Option: TypeAlias = Rts | Here | Forget | Echo
+_Kind = TypeVar("_Kind", Rts, Here, Forget, Echo)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,12 +77,16 @@ class Header:
     control: bool = False
     options: tuple[Option, ...] = ()
 
-    def first(self, kind: type[Option]) -> Option | None:
+    def first(self, kind: type[_Kind]) -> _Kind | None:
         """The first option of a kind."""
         return next((option for option in self.options if isinstance(option, kind)), None)
 
+    def last(self, kind: type[_Kind]) -> _Kind | None:
+        """The option of a kind; of several the last, as the programs take it."""
+        return next((option for option in reversed(self.options) if isinstance(option, kind)), None)
 
-def _pack_option(option: Option) -> bytes:
+
+def pack_option(option: Option) -> bytes:
     match option:
         case Rts(host, hop):
             return _head(layout.OptType.RTS) + struct.pack(">IB3x", host, hop)
@@ -99,7 +104,7 @@ def _head(kind: layout.OptType) -> bytes:
 
 def pack(header: Header, inner: bytes = b"") -> bytes:
     """The UDP payload: Geneve header, options, inner frame."""
-    options = b"".join(_pack_option(option) for option in header.options)
+    options = b"".join(pack_option(option) for option in header.options)
     flags = layout.GeneveFlags.CONTROL if header.control else 0
     fixed = _FIXED.pack(len(options) // 4, flags, TRANSPARENT_ETHERNET, header.vni << 8)
     return fixed + options + inner
@@ -115,11 +120,14 @@ def parse(payload: bytes) -> tuple[Header, bytes]:
     end = _FIXED.size + (ver_optlen & 0x3F) * 4
     if end > len(payload):
         raise GeneveError(Verdict.DROP_GENEVE_TRUNCATED)
-    options = _parse_options(payload[_FIXED.size : end])
+    header = Header(vni_rsvd >> 8, bool(flags & layout.GeneveFlags.CONTROL))
+    header = dataclasses.replace(header, options=_parse_options(payload[_FIXED.size : end]))
+    rts = header.last(Rts)
+    if rts is not None and rts.hop > max(layout.Hop):
+        raise GeneveError(Verdict.DROP_GENEVE_OPTION)
     if protocol != TRANSPARENT_ETHERNET:
         raise GeneveError(Verdict.DROP_GENEVE_PROTOCOL)
-    control = bool(flags & layout.GeneveFlags.CONTROL)
-    return Header(vni_rsvd >> 8, control, options), payload[end:]
+    return header, payload[end:]
 
 
 def _parse_options(data: bytes) -> tuple[Option, ...]:

@@ -14,14 +14,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from mizar.abi import layout
 from mizar.dataplane import memory
+from mizar.dataplane.evaluation import first_hop, outcome, tables, transit
+from mizar.dataplane.evaluation.outcome import Outcome, Program
 from mizar.dataplane.protocol import Hook, Key, TransitMode, TransitStatus
+
+_CLOCK: Final = 0xFFFFFFFF
+"""The programs' clock: milliseconds modulo 2^32."""
 
 
 class FakeDataPlane:
@@ -103,6 +108,37 @@ class FakeDataPlane:
     def detach_transit(self) -> None:
         with self._lock:
             self._transit = None
+
+    # ------------------------------------------------------------ packets
+
+    def process(self, program: Program, ifindex: int, frame: bytes, now_ms: int) -> Outcome:
+        """Run one program on a frame that is on `ifindex`, at `now_ms` of the monotonic clock.
+
+        What the run learns, forgets and counts is in the tables afterwards.
+        """
+        with self._lock:
+            view = tables.Tables(self.lookup)
+            if program is Program.ENDPOINT:
+                result = first_hop.evaluate(view, ifindex, frame, now_ms)
+            else:
+                at_xdp = program is Program.TRANSIT_XDP
+                result = transit.evaluate(view, frame, now_ms, at_xdp=at_xdp)
+            for effect in result.effects:
+                self._apply(effect, now_ms)
+            self._table(layout.Table.VERDICTS).add(int(result.verdict), packets=1, bytes=len(frame))
+            return result
+
+    def _apply(self, effect: outcome.Effect, now_ms: int) -> None:
+        match effect:
+            case outcome.Learn(vni, address, host):
+                row = np.array([(host, now_ms & _CLOCK)], dtype=layout.DIRECT)
+                self._table(layout.Table.DIRECT4).update((vni, address), row)
+            case outcome.Forget(vni, address):
+                self._table(layout.Table.DIRECT4).delete((vni, address))
+            case outcome.CountTx(slot, size) if slot:
+                self._table(layout.Table.STATS).add(slot, tx_packets=1, tx_bytes=size)
+            case outcome.CountRx(slot, size) if slot:
+                self._table(layout.Table.STATS).add(slot, rx_packets=1, rx_bytes=size)
 
     # ------------------------------------------------------------ life
 
