@@ -2,9 +2,10 @@
 /*
  * tell.h - turn a packet into a control packet to another host: HERE, FORGET.
  *
- * A program cannot make a packet, only change the one it has, so the message quotes
- * the start of the inner frame. Its ethertype says so (0x88B5, IEEE 802 local
- * experimental), lest decoders take the cut packet for a broken one.
+ * A program cannot make a packet, only change the one it has, so the message quotes the
+ * inner frame: its start, where the kernel lets us cut it. It does not where the packet came
+ * over a wire that keeps the sender's skb (a veth), as that still is a tunnel's to the kernel;
+ * then all of it is quoted, GSO and all.
  */
 #ifndef MIZAR_TELL_H
 #define MIZAR_TELL_H
@@ -15,6 +16,7 @@
 /* The kernel does not cut off a checksum field that is still to be filled in; a tunnel
  * inside the endpoint has it further back. */
 #define MZ_QUOTE_MORE 192
+/* IEEE 802 local experimental, lest decoders take a cut packet for a broken one. */
 #define MZ_ETH_QUOTE 0x88b5
 
 /* Outer headers off; what remains is outer Ethernet, inner IP: the inner frame but for its MACs. */
@@ -25,15 +27,21 @@ static __always_inline bool mz_decap(struct __sk_buff *skb, __u32 opts)
 	return !bpf_skb_adjust_room(skb, -room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
-static __always_inline bool mz_cut(struct __sk_buff *skb)
+/* Ethertype of what remains to be quoted. */
+static __always_inline __u16 mz_cut(struct __sk_buff *skb)
 {
-	if (skb->len <= MZ_QUOTE || !bpf_skb_change_tail(skb, MZ_QUOTE, 0))
-		return true;
-	return skb->len > MZ_QUOTE_MORE && !bpf_skb_change_tail(skb, MZ_QUOTE_MORE, 0);
+	if (skb->len <= MZ_QUOTE)
+		return ETH_P_IP;
+	if (!bpf_skb_change_tail(skb, MZ_QUOTE, 0))
+		return MZ_ETH_QUOTE;
+	if (skb->len <= MZ_QUOTE_MORE || bpf_skb_change_tail(skb, MZ_QUOTE_MORE, 0))
+		return ETH_P_IP;
+	return MZ_ETH_QUOTE;
 }
 
 static __always_inline bool mz_write_message(struct __sk_buff *skb, enum mz_opt_type type,
-					     const struct mz_envelope *envelope, __be32 addr)
+					     const struct mz_envelope *envelope, __be32 addr,
+					     __u16 quoted)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct mz_opt_addr4 *opt = data + MZ_OFF_OPTIONS;
@@ -48,7 +56,7 @@ static __always_inline bool mz_write_message(struct __sk_buff *skb, enum mz_opt_
 	opt->rsvd = 0;
 	mz_mac_set_router(inner->dst);
 	mz_mac_set_router(inner->src);
-	inner->proto = bpf_htons(MZ_ETH_QUOTE);
+	inner->proto = bpf_htons(quoted);
 	return true;
 }
 
@@ -67,13 +75,17 @@ __noinline int mz_tell(struct __sk_buff *skb, __u32 type, __u32 to, __u32 vni, _
 		.flags = MZ_GENEVE_F_CONTROL,
 		.opt_len = MZ_OPT_LEN,
 	};
+	__u16 quoted;
 
-	if (!config || !via || !mz_cut(skb))
+	if (!config || !via)
 		return 0;
-	if (bpf_skb_adjust_room(skb, MZ_ROOM_OPT, BPF_ADJ_ROOM_MAC, 0))
+	quoted = mz_cut(skb);
+	if (bpf_skb_adjust_room(skb, MZ_ROOM_OPT, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return 0;
 	envelope.from = config->underlay_addr;
-	return mz_write_message(skb, type, &envelope, addr) ? mz_send(config, via) : 0;
+	if (!mz_write_message(skb, type, &envelope, addr, quoted))
+		return 0;
+	return mz_send(config, via);
 }
 
 #endif

@@ -67,8 +67,8 @@ class Run:
     """What one packet met."""
 
     verdict: Verdict
-    bytes: int
-    """As counted with the verdict."""
+    counted: int
+    """Bytes, as counted with the verdict."""
     action: int
     """The program's return value, signed."""
     frame: bytes
