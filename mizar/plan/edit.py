@@ -98,15 +98,19 @@ class Edit:
             self.upsert(Stage.BOUNCERS if after.bounces else _BEFORE_USE[divides], host, after)
 
     def _change_vpc(self, host: str, before: rows.VpcRow | None, after: rows.VpcRow, *, uses: bool) -> None:
-        if before is not None and before.divides and not after.divides:
+        if before is None:
+            # Agents take a network only after its VPC. Nobody uses the row yet: neither endpoints here, which
+            # come last, nor others, who turn to a new divider in a later stage.
+            self.upsert(Stage.BOUNCERS, host, after)
+        elif before.divides and not after.divides:
             # The others must have turned to other dividers before it stops; its own endpoints turn with them.
             self.delta.replaces = True
             if uses:
                 self.upsert(Stage.HOSTS, host, after._replace(divides=True))
             self.upsert(Stage.BREAK, host, after)
-        elif before is not None and before.dividers and not after.dividers:
+        elif before.dividers and not after.dividers:
             self.upsert(Stage.BREAK, host, after)
-        elif after.divides and (before is None or not before.divides):
+        elif after.divides and not before.divides:
             self.upsert(Stage.DIVIDERS, host, after)
         else:
             self.upsert(Stage.HOSTS if after.dividers else Stage.BOUNCERS, host, after)

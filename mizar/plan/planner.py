@@ -103,10 +103,7 @@ def _add_cell(staged: dict[Stage, list[rows.Row]], cell: cells.Cell) -> None:
     if cell.head is None:
         return
     lookup = Stage.DIVIDERS if cell.divides else Stage.HOSTS
-    if isinstance(cell.head, rows.NetworkRow):
-        staged[Stage.BOUNCERS].append(cell.head)
-    else:
-        staged[lookup if cell.head.dividers else Stage.BOUNCERS].append(cell.head)
+    staged[Stage.BOUNCERS].append(cell.head)
     staged[lookup].extend(cell.shards)
     staged[lookup].extend(cell.routes)
 
