@@ -6,8 +6,8 @@
     state       what the planner knows: facts and the indexes that deltas need
     cells       the rows that one host has for one VPC or network
     delta       rows that change, by stage and host
+    edit        the delta of one change in the making
     planner     apply(state, change) -> Delta; snapshot(state, host) -> all rows of a host
-    roles       bouncers and dividers, for people
 
 Property that everything rests on: the rows of every host after any sequence of deltas are those of the
 snapshot of the final state. Nothing here does I/O, takes the time or draws random numbers.

@@ -511,17 +511,17 @@ class SqliteTransaction:
         names = {host.serial: host.name for host in hosts}
         same = {number: number for record in networks for number in (record.id, record.vni)}
         return planner.Change(
-            hosts=[record.fact for record in hosts],
-            vpcs=[record.fact for record in vpcs],
-            networks=[record.fact for record in networks],
-            endpoints=[
+            hosts=tuple(record.fact for record in hosts),
+            vpcs=tuple(record.fact for record in vpcs),
+            networks=tuple(record.fact for record in networks),
+            endpoints=tuple(
                 facts.EndpointFact(
                     serial, same[vni], name, same[network], names[host], unpack(raw), netns, ifname
                 )
                 for serial, vni, name, network, host, raw, netns, ifname in db.execute(
                     f"SELECT serial, vni, name, network, host, addresses, netns, ifname FROM endpoint {alive}"
                 )
-            ],
+            ),
         )
 
     def deleting(self) -> list[kinds.Ref]:
