@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     for name in world.sweep():
-        progress.say(f"removed namespace {name}, left by a run that was killed")
+        progress.say(f"removed {name}, left by a run that was killed")
     facts = machine.facts()
     console = rich.console.Console()
     finished = []

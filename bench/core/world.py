@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import tempfile
@@ -20,8 +21,10 @@ from types import TracebackType
 from bench.core import command
 from mizar import errors
 
-_PREFIX = "mzb"
+PREFIX = "mzb"
+"""Of every name that a run gives to something outside its own directory."""
 _NETNS_DIR = pathlib.Path("/run/netns")
+_BPF_DIR = pathlib.Path("/sys/fs/bpf")
 _END_SECONDS = 3.0
 
 
@@ -31,7 +34,7 @@ class World(contextlib.AbstractContextManager["World"]):
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self._processes = 0
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"{_PREFIX}.{os.getpid()}."))
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"{PREFIX}.{os.getpid()}."))
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
 
     def __exit__(
@@ -49,7 +52,7 @@ class World(contextlib.AbstractContextManager["World"]):
 
     def namespace(self, label: str) -> str:
         """A new network namespace with loopback up and IPv6 off; its name."""
-        name = f"{_PREFIX}.{os.getpid()}.{label}"
+        name = f"{PREFIX}.{os.getpid()}.{label}"
         command.run(["ip", "netns", "add", name])
         self._stack.callback(_remove_namespace, name)
         place = command.Place(netns=name)
@@ -80,14 +83,22 @@ def sysctl(netns: str, settings: Mapping[str, str]) -> None:
 
 
 def sweep() -> list[str]:
-    """Remove namespaces of runs whose process is gone; their names."""
+    """Remove namespaces and pins of runs whose process is gone; what they were."""
     swept = []
-    for path in sorted(_NETNS_DIR.glob(f"{_PREFIX}.*.*")) if _NETNS_DIR.is_dir() else []:
-        owner = path.name.split(".")[1]
-        if owner.isdigit() and not pathlib.Path("/proc", owner).exists():
+    for path in sorted(_BPF_DIR.glob(f"{PREFIX}-*")) if _BPF_DIR.is_dir() else []:
+        if _orphaned(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+            swept.append(str(path))
+    for path in sorted(_NETNS_DIR.glob(f"{PREFIX}.*.*")) if _NETNS_DIR.is_dir() else []:
+        if _orphaned(path.name):
             _remove_namespace(path.name)
             swept.append(path.name)
     return swept
+
+
+def _orphaned(name: str) -> bool:
+    owner = re.split(r"[.-]", name)[1]
+    return owner.isdigit() and not pathlib.Path("/proc", owner).exists()
 
 
 def _remove_namespace(name: str) -> None:

@@ -29,6 +29,7 @@ FIGURES = (
 )
 
 _SUBJECT = "mizar"
+_ROLES = "mizar.roles"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,13 +46,13 @@ QUICK = Settings(repetitions=3, bulk_seconds=1, seconds=0.7, rounds=200)
 FULL = Settings(repetitions=9, bulk_seconds=3, seconds=2, rounds=1000)
 
 _Tool = Callable[[tools.Station, Settings], Mapping[str, float]]
-_TOOLS: tuple[_Tool, ...] = (
+_STEADY: tuple[_Tool, ...] = (
     lambda station, settings: tools.tcp_bulk(station, settings.bulk_seconds),
     lambda station, settings: tools.udp_rate(station, settings.seconds),
     lambda station, settings: tools.tcp_latency(station, settings.seconds),
     lambda station, settings: tools.tcp_connections(station, settings.seconds),
-    lambda station, settings: tools.first_packet(station, settings.rounds),
 )
+_FIRST: tuple[_Tool, ...] = (lambda station, settings: tools.first_packet(station, settings.rounds),)
 
 
 def _targets() -> Iterator[targets.Target]:
@@ -80,19 +81,23 @@ def _targets() -> Iterator[targets.Target]:
         yield from against("tcp_cpu", wire, at_most, {"vxlan": 1.0})
         yield from against("udp_cpu", wire, at_most, {"vxlan": 1.0})
         yield targets.Target(
-            key=samples.Key("first_us", _SUBJECT, wire.value),
+            key=samples.Key("first_us", _ROLES, wire.value),
             relation=at_most,
             factor=2.5,
-            peer=samples.Key("direct_us", _SUBJECT, wire.value),
+            peer=samples.Key("direct_us", _ROLES, wire.value),
         )
 
 
 def measure(*, quick: bool) -> results.Result:
-    return run(QUICK if quick else FULL, wires=tuple(topology.Wire))
+    if quick:
+        return run(QUICK, wires=tuple(topology.Wire), chosen=networks.ALL)
+    return run(FULL, wires=tuple(topology.Wire), chosen=(*networks.ALL, *networks.VARIANTS))
 
 
-def run(settings: Settings, *, wires: Sequence[topology.Wire], names: Sequence[str] = ()) -> results.Result:
-    """Measure; `names` restricts the networks (none: all)."""
+def run(
+    settings: Settings, *, wires: Sequence[topology.Wire], chosen: Sequence[base.Network]
+) -> results.Result:
+    """Measure these networks on these wires."""
     result = results.Result(
         suite="path",
         title="Packet path",
@@ -105,7 +110,7 @@ def run(settings: Settings, *, wires: Sequence[topology.Wire], names: Sequence[s
             "wires": [wire.value for wire in wires],
         },
     )
-    runnable = _runnable(names, result)
+    runnable = _runnable(chosen, result)
     for wire in wires:
         with world.World() as owner:
             stations = _open(owner, wire, runnable, result)
@@ -115,8 +120,7 @@ def run(settings: Settings, *, wires: Sequence[topology.Wire], names: Sequence[s
     return result
 
 
-def _runnable(names: Sequence[str], result: results.Result) -> list[base.Network]:
-    chosen = [network for network in networks.ALL if not names or network.name in names]
+def _runnable(chosen: Sequence[base.Network], result: results.Result) -> list[base.Network]:
     runnable = []
     for network in chosen:
         reason = network.missing()
@@ -148,10 +152,13 @@ def _repeat(
     settings: Settings,
     result: results.Result,
 ) -> None:
-    names = list(stations)
-    start = repetition % max(1, len(names))
-    for tool in _TOOLS:
-        for name in names[start:] + names[:start]:
+    steady = [name for name, station in stations.items() if not station.ends.forget]
+    first = [name for name, station in stations.items() if station.ends.forget]
+    start = repetition % max(1, len(steady))
+    turns = [(tool, steady[start:] + steady[:start]) for tool in _STEADY]
+    turns += [(tool, first) for tool in _FIRST]
+    for tool, names in turns:
+        for name in names:
             with _noted(result, f"{name}/{wire.value}"):
                 for figure, value in tool(stations[name], settings).items():
                     result.taken.add(

@@ -141,9 +141,8 @@ def tcp_connections(station: Station, seconds: float) -> dict[str, float]:
 
 
 def first_packet(station: Station, rounds: int) -> dict[str, float]:
-    """Round trips of first packets and of those after them; nothing where a network knows no difference."""
-    if not station.ends.forget:
-        return {}
+    """Round trips of first packets, which must all have gone the long way, and of those after them."""
+    before = station.ends.witness() if station.ends.witness else 0
     text = command.run(
         [
             tools.path("first_packet"),
@@ -154,6 +153,12 @@ def first_packet(station: Station, rounds: int) -> dict[str, float]:
         timeout=_SLACK_SECONDS + rounds,
     )
     times = json.loads(text)
+    if times["lost"]:
+        raise errors.ToolError(f"measure first packets: {times['lost']} of {rounds} rounds lost a packet")
+    if station.ends.witness and (seen := station.ends.witness() - before) < rounds:
+        raise errors.ToolError(
+            f"measure first packets: only {seen} of {rounds} went through divider and bouncer"
+        )
     return {
         "first_us": samples.percentile(times["first_ns"], 0.5) / 1e3,
         "direct_us": samples.percentile(times["direct_ns"], 0.5) / 1e3,

@@ -19,7 +19,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import pathlib
+from collections.abc import Callable
 
+from bench import tools
 from bench.core import command, world
 
 UNDERLAY_PREFIX = 24
@@ -35,6 +38,10 @@ _SEGMENTATION = (
     "tx-udp_tnl-segmentation",
     "tx-udp_tnl-csum-segmentation",
 )
+
+
+_PASS = pathlib.Path(__file__).with_name("pass.bpf.c")
+"""For the switch's ports where hosts bounce in XDP; see there."""
 
 
 class Wire(enum.Enum):
@@ -60,6 +67,8 @@ class Ends:
     address: str
     # Arguments of tools/first_packet that make the next packet a first one; empty: there is no such thing.
     forget: tuple[str, ...] = ()
+    # How many packets have taken the long way so far: proof that first packets were.
+    witness: Callable[[], int] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +92,34 @@ def two_hosts(owner: world.World, label: str, wire: Wire) -> Hosts:
     for host in (hosts.left, hosts.right):
         shape(host.netns, WIRE_INTERFACE, wire)
         address_up(host.netns, WIRE_INTERFACE, f"{host.address}/{UNDERLAY_PREFIX}", mtu=WIRE_MTU)
+    return hosts
+
+
+def switched_hosts(owner: world.World, label: str, wire: Wire, *, count: int) -> list[Host]:
+    """Hosts on a bridge in a namespace of its own; each of their wires to it is of the given kind."""
+    switch = owner.namespace(f"{label}.switch")
+    place = command.Place(netns=switch)
+    command.run(["ip", "link", "add", "br0", "type", "bridge"], place=place)
+    command.run(["ip", "link", "set", "br0", "mtu", str(WIRE_MTU), "up"], place=place)
+    passes = str(tools.bpf_object(_PASS))
+    hosts = []
+    for number in range(1, count + 1):
+        host = Host(f"{label}.{number}", owner.namespace(f"{label}.{number}"), f"192.0.2.{number}")
+        port = f"port{number}"
+        command.run(
+            command.words(
+                f"ip link add {WIRE_INTERFACE} netns {host.netns} type veth peer name {port} netns {switch}"
+            )
+        )
+        shape(host.netns, WIRE_INTERFACE, wire)
+        shape(switch, port, wire)
+        if wire is Wire.SEGMENTING:
+            command.run(
+                ["ip", "link", "set", port, "xdpdrv", "object", passes, "section", "xdp"], place=place
+            )
+        command.run(["ip", "link", "set", port, "master", "br0", "mtu", str(WIRE_MTU), "up"], place=place)
+        address_up(host.netns, WIRE_INTERFACE, f"{host.address}/{UNDERLAY_PREFIX}", mtu=WIRE_MTU)
+        hosts.append(host)
     return hosts
 
 

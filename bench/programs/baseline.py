@@ -52,7 +52,7 @@ class Difference:
 
     @property
     def fails(self) -> bool:
-        return self.gate and self.growth is not None and self.growth > ALLOWED_GROWTH
+        return self.gate and self.before is not None and self.now > self.before * (1 + ALLOWED_GROWTH)
 
 
 def measure() -> Measured:

@@ -308,7 +308,7 @@ def _endpoint_drops() -> Iterator[Case]:
         # Never an ICMP error about an ICMP error, RFC 1122 s3.2.2: type 3 in the payload's first byte.
         (
             Verdict.DROP_TTL,
-            _plain(ip=ip(ttl=1, protocol=frames.IP_ICMP), payload=b"\x03\x01" + bytes(70)),
+            _plain(ip=ip(ttl=1, protocol=frames.IP_ICMP), payload=b"\x03\x01" + _PAYLOAD),
             group,
         ),
         (Verdict.DROP_NO_ROUTE, _plain(outside), group),

@@ -78,13 +78,17 @@ static void forget(const struct entry *entry)
 
 static int round_trip(int s, uint64_t *ns)
 {
-	char message[MESSAGE] = { 0 };
+	static uint64_t serial;
+	uint64_t message[MESSAGE / sizeof(uint64_t)] = { ++serial };
 	uint64_t start = now();
 
 	if (send(s, message, sizeof(message), 0) < 0)
 		die("send");
-	if (recv(s, message, sizeof(message), 0) < 0)
-		return 0;
+	/* An answer that comes after its time is not the answer to this one. */
+	do {
+		if (recv(s, message, sizeof(message), 0) < 0)
+			return 0;
+	} while (message[0] != serial);
 	*ns = now() - start;
 	return 1;
 }

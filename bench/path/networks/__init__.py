@@ -3,6 +3,19 @@
 
 from __future__ import annotations
 
-from bench.path.networks import bare, base, ovs, routed, vxlan
+from bench.path.networks import bare, base, mizar, mizar_roles, ovs, routed, vxlan
 
-ALL: tuple[base.Network, ...] = (bare.Bare(), routed.Routed(), vxlan.Vxlan(), ovs.OpenVSwitch())
+ALL: tuple[base.Network, ...] = (
+    bare.Bare(),
+    routed.Routed(),
+    vxlan.Vxlan(),
+    ovs.OpenVSwitch(),
+    mizar.Mizar(),
+    mizar_roles.MizarRoles(),
+)
+
+VARIANTS: tuple[base.Network, ...] = (
+    mizar.Mizar(name="mizar.tcx", title="Mizar, transit at tcx", transit="tcx"),
+    mizar.Mizar(name="mizar.xdp", title="Mizar, transit at XDP", transit="xdp"),
+)
+"""Only in the full run."""
