@@ -113,8 +113,12 @@ class Client:
         pause = _POLL_SECONDS
         waiting = list(refs)
         while True:
-            states = zip(waiting, self._look(waiting), strict=True)
-            reasons = [(ref, reason) for ref, obj in states if (reason := lacks(obj)) is not None]
+            found = self._look(waiting)
+            reasons = [
+                (ref, reason)
+                for ref, obj in zip(waiting, found, strict=True)
+                if (reason := lacks(obj)) is not None
+            ]
             waiting = [ref for ref, _ in reasons]
             if seen is not None:
                 seen(len(refs) - len(waiting), len(refs))
@@ -128,7 +132,7 @@ class Client:
             time.sleep(pause)
             pause = min(pause * 1.3, _POLL_LONGEST)
 
-    def _look(self, refs: Sequence[kinds.Ref]) -> list[Object | None]:
+    def _look(self, refs: Sequence[kinds.Ref]) -> Sequence[Object | None]:
         if len(refs) <= 3:
             return [self.find(ref) for ref in refs]
         found = {

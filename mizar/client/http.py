@@ -93,10 +93,7 @@ def _nobody(to: target.Target, failure: OSError) -> errors.UnavailableError:
         return errors.UnavailableError(
             f"the API at {to} closed the connection: the controller may be stopping"
         )
-    return errors.UnavailableError(
-        f"no controller answers at {to} ({failure.strerror}): start one with `mizar lab up` or"
-        " `mizar controller`, or name another with --api"
-    )
+    return errors.UnavailableError(f"no controller answers at {to} ({failure.strerror}): {to.remedy}")
 
 
 def _refusal(status: int, data: bytes) -> errors.MizarError:

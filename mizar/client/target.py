@@ -13,11 +13,12 @@ DEFAULT_SOCKET: Final = "/run/mizar/api.sock"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """A unix socket (`path`) or a TCP address (`host`, `port`)."""
+    """A unix socket (`path`) or a TCP address (`host`, `port`). `remedy`: what to do when nobody answers."""
 
     path: str = ""
     host: str = ""
     port: int = 0
+    remedy: str = "start one with `mizar lab up` or `mizar controller`, or name another with --api"
 
     def __str__(self) -> str:
         return f"unix://{self.path}" if self.path else f"http://{self.host}:{self.port}"
