@@ -31,7 +31,7 @@ from mizar.dataplane.evaluation.outcome import Action, Outcome, Program, Sent
 from .conftest import unique
 
 SEEDS = range(3)
-PACKETS_PER_SEED = 400
+PACKETS_PER_SEED = 500
 REFRESH_EVERY = 50  # packets; ages of learnt rows must stay far from the limits
 
 SELF, PEER, DOWN, NO_MAC, FOREIGN = (0xAC100000 + n for n in range(1, 6))
@@ -163,10 +163,11 @@ def _fill(bench: Bench, rng: random.Random) -> None:
             ((56, vni, 0x0A000200), {"kind": layout.RouteKind.NETWORK, "network": 2, "shards": 8}),
             ((56, vni, 0x0A630000), {"kind": layout.RouteKind.NONE}),
         )
+    missing = np.array([(1, rng.randrange(4))], dtype=layout.SHARD_KEY)
     for network, shards in ((1, 4), (2, 8)):
         _put(bench, layout.Table.SHARDS, *(((network, shard), _shard(rng)) for shard in range(shards)))
     for plane in bench.planes:
-        plane.delete(layout.Table.SHARDS, np.array([(1, 3)], dtype=layout.SHARD_KEY))
+        plane.delete(layout.Table.SHARDS, missing)
     slots = {"slot": 12}
     for vni in VNIS[:3]:
         places = [(a, rng.choice((*HOSTS, FOREIGN))) for a in ADDRESSES[1:5]]
@@ -214,7 +215,8 @@ def _fill_direct(bench: Bench, rng: random.Random) -> None:
         plane.delete(layout.Table.DIRECT4, plane.dump(layout.Table.DIRECT4)[0])
     for vni in VNIS[:3]:
         for address in rng.sample(ADDRESSES, 3):
-            age = rng.choice([0, SOFT_MS + 30_000, HARD_MS + 30_000])
+            # Never 0: the programs' clock is behind ours by up to a tick.
+            age = rng.choice([1000, SOFT_MS + 30_000, HARD_MS + 30_000])
             row = {"host": rng.choice((*HOSTS, FOREIGN)), "confirmed": (now - age) & 0xFFFFFFFF}
             _put(bench, layout.Table.DIRECT4, ((vni, address), row))
 
@@ -299,6 +301,8 @@ def _tunnel_frame(rng: random.Random) -> bytes:
     dst = rng.choice([SELF] * 20 + [PEER])
     total = packet.IP_LEN + 8 + len(payload)
     ip = packet.write_ip(tos=rng.randrange(256), total=total, protocol=packet.UDP, src=src, dst=dst)
+    frag = rng.choice([packet.DF] * 20 + [packet.MF, 1])
+    ip = packet.replaced_in_header(ip, 6, frag.to_bytes(2, "big"), check=10)
     frame = OWN_MAC + b"\x02\xbb\x00\x00\x00\x02" + b"\x08\x00" + ip + udp + payload
     return frame + bytes(rng.choice([0] * 10 + [4]))
 
@@ -368,8 +372,8 @@ def _learnt(plane: protocol.DataPlane) -> dict[tuple[int, int], int]:
 
 def _frame_for(rng: random.Random, bench: Bench, program: Program) -> tuple[int, bytes]:
     if program is Program.ENDPOINT:
-        name = rng.choice(["e0", "e0", "e1"])
-        mac = rng.choice([MACS[name]] * 20 + [MACS["e0"]])
+        name = rng.choice(["e0"] * 8 + ["e1"] * 4 + ["u0"])
+        mac = rng.choice([MACS.get(name, OWN_MAC)] * 20 + [MACS["e0"]])
         frame, ifindex = _endpoint_frame(rng, mac), bench.ifindex[name]
     else:
         frame, ifindex = _tunnel_frame(rng), bench.ifindex["u0"]
