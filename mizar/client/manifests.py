@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Final
 
+from mizar import errors
 from mizar.client import api
 from mizar.model import manifest
 
-STDIN: Final = pathlib.Path("-")
-
 
 def read(path: pathlib.Path) -> list[api.Object]:
-    """The objects of a file, checked. InvalidError has file and line."""
-    return [obj.model_dump(mode="json", by_alias=True, exclude_unset=True) for obj in manifest.load(path)]
+    """The objects of a file (`-`: standard input), checked. InvalidError has file and line."""
+    found = manifest.load(path)
+    if not found:
+        raise errors.InvalidError(f"manifest {str(path)!r} has no objects")
+    return [obj.model_dump(mode="json", by_alias=True, exclude_unset=True) for obj in found]

@@ -4,8 +4,8 @@
 What holds:
  - IPv6 is off everywhere before a link comes up, so nothing is on the wire that nobody sent.
  - Where hosts may run XDP, the bridge's end of each cable has GRO on: that makes a veth poll its peer's
-   packets (NAPI), without which XDP_TX into it drops every frame (drivers/net/veth.c, veth_xdp_xmit). Elsewhere it
-   is off, as the kernel has it: polling costs a tenth of the throughput.
+   packets (NAPI), without which XDP_TX into it drops every frame (drivers/net/veth.c, veth_xdp_xmit).
+   Elsewhere it is off, as the kernel has it: polling costs a tenth of the throughput.
  - Building leaves cleaning up to the caller: `destroy` removes whatever part of it exists.
 """
 
