@@ -93,6 +93,8 @@ def _bars(axis: Any, panel: Bars, taken: samples.Samples) -> None:
         if not values:
             continue
         colour = _OURS if key.subject.startswith("mizar") else _THEIRS[position % len(_THEIRS)]
+        if len(panel.keys) > len(_THEIRS) + 3:
+            colour = _THEIRS[1]  # a colour each says nothing any more
         axis.bar(position, taken.median(key), color=colour, width=0.7, label=label)
         axis.plot([position] * len(values), values, ".", color="black", markersize=3, alpha=0.6)
     axis.set_xticks(range(len(panel.labels)), panel.labels, rotation=30, ha="right")

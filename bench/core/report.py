@@ -11,9 +11,18 @@ from bench.core import results, samples, targets
 _STYLE = {targets.Outcome.MET: "green", targets.Outcome.NOT_MET: "red", targets.Outcome.NOT_MEASURED: "dim"}
 
 
+# More subjects than this are rows instead of columns.
+_WIDE = 9
+
+
 def show(result: results.Result, console: rich.console.Console) -> None:
-    for condition in _conditions(result):
-        console.print(_medians(result, condition))
+    subjects = dict.fromkeys(sample.key.subject for sample in result.taken)
+    if len(subjects) <= _WIDE:
+        for condition in _conditions(result):
+            console.print(_medians(result, condition))
+    else:
+        for figure in result.figures:
+            console.print(_long(result, figure))
     if result.targets:
         console.print(_targets(result))
     for skipped in result.skipped:
@@ -47,6 +56,21 @@ def _medians(result: results.Result, condition: str) -> rich.table.Table:
         cells = [_cell(result.taken, samples.Key(figure.name, subject, condition)) for subject in subjects]
         if any(cell != "-" for cell in cells):
             table.add_row(figure.title, figure.unit, *cells)
+    return table
+
+
+def _long(result: results.Result, figure: samples.Figure) -> rich.table.Table:
+    """Many subjects of one figure: a row each, a column a condition."""
+    present = [sample.key for sample in result.taken if sample.key.figure == figure.name]
+    conditions = list(dict.fromkeys(key.condition for key in present))
+    title = f"{result.title}: {figure.title}, {figure.unit}"
+    table = rich.table.Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("")
+    for condition in conditions:
+        table.add_column(condition, justify="right")
+    for subject in dict.fromkeys(key.subject for key in present):
+        keys = [samples.Key(figure.name, subject, condition) for condition in conditions]
+        table.add_row(subject, *(_cell(result.taken, key) for key in keys))
     return table
 
 
