@@ -7,6 +7,8 @@
     objects     the model classes: JSON schema, defaults, descriptions, rules that one object can break alone
     facts       what the planner and the stores keep of an object: small, with numbers instead of text
     rules       rules between objects, as pure functions over a read-only view
+    reading     plain data and JSON text to objects, errors in one line
+    bulk        what makes a hundred thousand objects cheap
     manifest    YAML and JSON files to objects, every error with file and line
 
 This package does no I/O beyond reading the manifest it is handed. It imports none of its modules by itself:

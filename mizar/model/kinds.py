@@ -92,8 +92,9 @@ def find(text: str) -> Kind:
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing when nothing known is near."""
-    near = difflib.get_close_matches(text, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    spelt = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(text.lower(), list(spelt), n=1, cutoff=0.6)
+    return f"; did you mean {spelt[near[0]]!r}?" if near else ""
 
 
 def _dig(obj: Any, path: str) -> Any:

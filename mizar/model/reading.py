@@ -18,7 +18,7 @@ import pydantic
 from pydantic_core import ErrorDetails
 
 from mizar import errors
-from mizar.model import kinds, names, objects
+from mizar.model import bulk, kinds, names, objects
 
 _MANY = pydantic.TypeAdapter(list[Annotated[objects.Declared, pydantic.Field(discriminator="kind")]])
 
@@ -47,7 +47,8 @@ def read(raw: object) -> objects.Declared:
 def read_many(raws: Sequence[object]) -> list[objects.Declared]:
     """Many objects at once; all or nothing."""
     try:
-        return _MANY.validate_python(raws)
+        with bulk.collector_paused():
+            return _MANY.validate_python(raws)
     except pydantic.ValidationError:
         return _one_by_one(raws)
 
@@ -55,9 +56,10 @@ def read_many(raws: Sequence[object]) -> list[objects.Declared]:
 def read_json(text: bytes | str) -> list[objects.Declared]:
     """A JSON array of objects, or one object alone."""
     try:
-        return _MANY.validate_json(text)
+        with bulk.collector_paused():
+            return _MANY.validate_json(text)
     except pydantic.ValidationError:
-        raw = load_json(text)
+        raw = load_json(text)  # also when it is one object and no array
     return _one_by_one(raw if isinstance(raw, list) else [raw])
 
 
