@@ -109,23 +109,29 @@ class Events:
         except OSError:
             # ENOBUFS: more changed than fits the socket; assume all of it.
             return ~underlay.Change(0)
-        found = underlay.Change(0)
-        at = 0
-        while at + _HEADER.size <= len(data):
-            length, kind, *_ = _HEADER.unpack_from(data, at)
-            found |= self._classify(kind, data[at + _HEADER.size : at + length])
-            at += max(_HEADER.size, (length + 3) & ~3)
-        return found
+        return classify(data, self._ifindex)
 
-    def _classify(self, kind: int, body: bytes) -> underlay.Change:
-        if kind in (_NEWROUTE, _DELROUTE, _NEWADDR, _DELADDR):
+
+def classify(data: bytes, ifindex: int) -> underlay.Change:
+    """What the messages of one datagram say has changed, for a host whose underlay NIC is `ifindex`."""
+    found = underlay.Change(0)
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, at)
+        found |= _classify(kind, data[at + _HEADER.size : at + length], ifindex)
+        at += max(_HEADER.size, (length + 3) & ~3)
+    return found
+
+
+def _classify(kind: int, body: bytes, nic: int) -> underlay.Change:
+    if kind in (_NEWROUTE, _DELROUTE, _NEWADDR, _DELADDR):
+        return underlay.Change.ROUTES
+    if kind in (_NEWNEIGH, _DELNEIGH):
+        _, ifindex = _NEIGH_BODY.unpack_from(body)
+        return underlay.Change.NEIGHBOURS if ifindex == nic else underlay.Change(0)
+    if kind in (_NEWLINK, _DELLINK):
+        _, _, ifindex = _LINK_BODY.unpack_from(body)
+        if ifindex == nic:
             return underlay.Change.ROUTES
-        if kind in (_NEWNEIGH, _DELNEIGH):
-            _, ifindex = _NEIGH_BODY.unpack_from(body)
-            return underlay.Change.NEIGHBOURS if ifindex == self._ifindex else underlay.Change(0)
-        if kind in (_NEWLINK, _DELLINK):
-            _, _, ifindex = _LINK_BODY.unpack_from(body)
-            if ifindex == self._ifindex:
-                return underlay.Change.ROUTES
-            return underlay.Change.LINK_GONE if kind == _DELLINK else underlay.Change(0)
-        return underlay.Change(0)
+        return underlay.Change.LINK_GONE if kind == _DELLINK else underlay.Change(0)
+    return underlay.Change(0)

@@ -144,7 +144,7 @@ class Node:
         if mode != node_pb2.SyncRequest.DELTA:
             raise errors.InvalidError(f"mode {mode}: must be DELTA, SNAPSHOT_BEGIN, SNAPSHOT_PART or PRUNE")
         if self._snapshot is not None:
-            self._snapshot.end_comparing()
+            self._snapshot.stop_comparing()
         return self._tables.upsert(request.upsert, self._snapshot) + self._tables.remove(request.remove)
 
     def _apply_snapshot(self, request: node_pb2.SyncRequest) -> list[node_pb2.EntryError]:

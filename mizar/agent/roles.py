@@ -251,10 +251,12 @@ class Roles:
 
     @_locked
     def adopt_endpoints(self, vnis: Iterable[int]) -> None:
-        """Endpoints that were here before this process: all counted before a row is looked at."""
-        counted = collections.Counter(vnis)
-        self._endpoints.update(counted)
-        self._write(counted)
+        """Endpoints that were here before this process: all counted before a row is looked at.
+
+        All rows are compared: a crash may have come between an endpoint and the flag of its VPC.
+        """
+        self._endpoints.update(vnis)
+        self._write(self._vpcs)
 
     # ------------------------------------------------------------ rows
 

@@ -35,18 +35,23 @@ class Snapshot:
 
     def __init__(self, data_plane: protocol.DataPlane) -> None:
         self.named = Named()
+        self.comparing = True
         self._data_plane = data_plane
         self._rows: dict[str, list[npt.NDArray[Any]]] = {}
         self._baselines: dict[str, writer.Baseline] = {}
 
-    def differing(self, table: str, keys: layout.Rows, values: layout.Rows) -> npt.NDArray[np.bool_]:
-        """Mask of the rows that the kernel does not hold as they are."""
+    def to_write(self, table: str, keys: layout.Rows, values: layout.Rows) -> tuple[layout.Rows, layout.Rows]:
+        """The rows that the kernel does not hold as they are; all of them while not comparing."""
+        if not self.comparing:
+            return keys, values
         if table not in self._baselines:
             self._baselines[table] = writer.Baseline(*self._data_plane.dump(table))
-        return self._baselines[table].differing(keys, values)
+        differ = self._baselines[table].differing(keys, values)
+        return keys[differ], values[differ]
 
-    def end_comparing(self) -> None:
-        """The tables change otherwise from now on: what was dumped no longer tells what is there."""
+    def stop_comparing(self) -> None:
+        """Deltas come in between: what was dumped no longer tells what is there."""
+        self.comparing = False
         self._baselines.clear()
 
     def name_rows(self, table: str, keys: layout.Rows) -> None:

@@ -53,6 +53,7 @@ class Tables:
     # ------------------------------------------------------------ a message
 
     def upsert(self, entries: node_pb2.Tables, running: snapshot.Snapshot | None) -> Errors:
+        """`running`: the snapshot of which the entries are a part, or that they come after."""
         failed = self._hosts.put(entries.hosts)
         failed += self._vpcs.put_vpcs(entries.vpcs)
         failed += self._vpcs.put_networks(entries.networks)
@@ -94,8 +95,7 @@ class Tables:
             return batch.errors
         if running is not None:
             running.name_rows(batch.table, keys)
-            differ = running.differing(batch.table, keys, values)
-            keys, values = keys[differ], values[differ]
+            keys, values = running.to_write(batch.table, keys, values)
         if batch.table == layout.Table.SHARDS:
             self._adopt_shards(keys)
         refused = self._writer.put(batch.table, keys, values)

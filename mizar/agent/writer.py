@@ -99,19 +99,25 @@ def sortable(rows: layout.Rows) -> npt.NDArray[Any]:
 
 
 class Baseline:
-    """What a table held when a snapshot began, to find the rows that differ from it."""
+    """What a table held when a snapshot began, to find the rows that must be written.
+
+    A row that was found to differ counts as different from then on, because it is written.
+    """
 
     def __init__(self, keys: layout.Rows, values: layout.Rows) -> None:
         packed = sortable(keys)
         order = np.argsort(packed)
         self._keys = packed[order]
         self._values = sortable(values)[order]
+        self._written = np.zeros(len(keys), dtype=np.bool_)
 
     def differing(self, keys: layout.Rows, values: layout.Rows) -> npt.NDArray[np.bool_]:
-        """Mask of the rows that are absent from the table or have another value there."""
+        """Mask of the rows that are absent from the table, or have or had another value there."""
         if not len(self._keys):
             return np.ones(len(keys), dtype=np.bool_)
         wanted = sortable(keys)
         at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-        differ: npt.NDArray[np.bool_] = (self._keys[at] != wanted) | (self._values[at] != sortable(values))
+        absent = self._keys[at] != wanted
+        differ: npt.NDArray[np.bool_] = absent | (self._values[at] != sortable(values)) | self._written[at]
+        self._written[at[differ & ~absent]] = True
         return differ
