@@ -92,8 +92,8 @@ build/.packages-%: Makefile scripts/install-packages
 $(VENV)/.ready: requirements.lock pyproject.toml | build/.packages-build
 	@echo "==> Python packages into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 mizar/dataplane/objects/%.bpf.o: bpf/%.bpf.c $(BPF_HEADERS) | build/.packages-build
