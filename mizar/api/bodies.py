@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import fastapi
 
 from mizar import errors
 from mizar.api import problems
-from mizar.model import kinds, objects, reading
+from mizar.model import kinds, names, objects, reading
 
 _SMALL: Final = 256 << 10
 """Bodies up to here are read on the event loop; larger ones in a thread, so that others are still
@@ -29,7 +30,21 @@ async def read(request: fastapi.Request) -> bytes:
         body += chunk
         if len(body) > limit:
             raise _too_large(len(body), limit)
+    _check_text(body)
     return bytes(body)
+
+
+def _check_text(body: bytearray) -> None:
+    """JSON may escape half of a surrogate pair, which is no text (RFC 8259 s8.2) and could never be served
+    again."""
+    if b"\\ud" not in body.lower():
+        return
+    try:
+        json.dumps(reading.load_json(bytes(body)), ensure_ascii=False).encode()
+    except UnicodeEncodeError as failure:
+        raise errors.InvalidError(
+            "not text: the body has half of a surrogate pair, such as \\ud800"
+        ) from failure
 
 
 def _too_large(size: int, limit: int) -> problems.TooLargeError:
@@ -90,7 +105,10 @@ def ref(kind: kinds.Kind, full_name: str) -> kinds.Ref:
     vpc, slash, name = full_name.partition("/")
     if not slash:
         vpc, name = "", full_name
-    if kind.in_vpc != bool(vpc) or not name or "/" in name:
+    if kind.in_vpc != bool(vpc):
         wanted = "its VPC and name, such as blue/web-1" if kind.in_vpc else "a name without a slash"
         raise errors.InvalidError(f"{kind} {full_name!r}: wanted {wanted}")
-    return kinds.Ref(kind, vpc or None, name)
+    try:
+        return kinds.Ref(kind, names.check_label(vpc) if vpc else None, names.check_label(name))
+    except ValueError as failure:
+        raise errors.InvalidError(f"{kind}: {failure}") from failure

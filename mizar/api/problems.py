@@ -47,6 +47,9 @@ _STATUS: Final[tuple[tuple[type[errors.MizarError], int, Code], ...]] = (
     (errors.MizarError, 500, "internal"),
 )
 
+_LONGEST: Final = 600
+"""Letters of a message: the beginning says what is wrong, the end what would be right."""
+
 _HTTP_CODES: Final[Mapping[int, Code]] = {404: "not-found", 503: "unavailable"}
 
 
@@ -67,7 +70,11 @@ def install(app: fastapi.FastAPI) -> None:
 
 
 def answer(status: int, code: Code, message: str) -> fastapi.Response:
-    body = Answer(error=Problem(code=code, message=" ".join(message.split())))
+    # A message quotes what was sent, which may hold lone surrogates: these are no UTF-8.
+    line = " ".join(message.split()).encode(errors="backslashreplace").decode()
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST - 100]} ... {line[-95:]}"
+    body = Answer(error=Problem(code=code, message=line))
     return fastapi.Response(body.model_dump_json(), status_code=status, media_type="application/json")
 
 

@@ -33,11 +33,14 @@ class AgentSession:
         with _our_errors():
             await self._opened().write(wire.request(message))
 
-    async def receive(self, message: Outgoing) -> Mapping[Key, str]:
+    async def receive(self) -> node_pb2.SyncAck:
         with _our_errors():
             ack = await self._opened().read()
         if not isinstance(ack, node_pb2.SyncAck):
             raise errors.UnavailableError("the agent has closed the stream")
+        return ack
+
+    def refused(self, message: Outgoing, ack: node_pb2.SyncAck) -> Mapping[Key, str]:
         return wire.refused(message, ack)
 
     async def counters(self) -> node_pb2.Counters:

@@ -13,6 +13,7 @@ What does not belong here: what is sent and in which order (pusher).
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -39,9 +40,12 @@ class Session(Protocol):
 
     async def send(self, message: Outgoing) -> None: ...
 
-    async def receive(self, message: Outgoing) -> Mapping[Key, str]:
-        """Wait for the acknowledgement of the oldest message in flight; returns the rows that were
-        refused."""
+    async def receive(self) -> node_pb2.SyncAck:
+        """Wait for the next acknowledgement; they come in the order of the messages."""
+        ...
+
+    def refused(self, message: Outgoing, ack: node_pb2.SyncAck) -> Mapping[Key, str]:
+        """The rows of the message that the agent has refused."""
         ...
 
     async def counters(self) -> node_pb2.Counters: ...
@@ -79,6 +83,8 @@ class Worker:
         self._rows = rows
         self.session: Session | None = None
         """The open connection, for questions beside the stream; None while the agent is away."""
+        self._sent: collections.deque[float] = collections.deque()
+        """When each message in flight was sent."""
         self._wake = asyncio.Event()
         self._queue.wake = self._wake.set
 
@@ -110,10 +116,10 @@ class Worker:
         """Back off; a removal of the host ends the wait."""
         timing = self._timing
         seconds = backoff.delay(attempt, first=timing.backoff_first, last=timing.backoff_last, rng=self._rng)
-        deadline = asyncio.get_running_loop().time() + seconds
+        deadline = self._now() + seconds
         while not self._queue.leaving:
             self._wake.clear()
-            left = deadline - asyncio.get_running_loop().time()
+            left = deadline - self._now()
             if left <= 0 or not await _within(left, self._wake.wait()):
                 return
 
@@ -137,11 +143,11 @@ class Worker:
     async def _converse(self, session: Session) -> None:
         """Send and take in acknowledgements until the host is removed; raises when the stream breaks."""
         window = asyncio.Semaphore(WINDOW)
-        sent: asyncio.Queue[Outgoing] = asyncio.Queue()
+        self._sent.clear()
         tasks = {
-            asyncio.create_task(self._send(session, window, sent), name=f"send {self.name}"),
-            asyncio.create_task(self._receive(session, window, sent), name=f"receive {self.name}"),
-            asyncio.create_task(self._look(session), name=f"look {self.name}"),
+            asyncio.create_task(self._send(session, window), name=f"send {self.name}"),
+            asyncio.create_task(self._receive(session, window), name=f"receive {self.name}"),
+            asyncio.create_task(self._watch(session), name=f"watch {self.name}"),
         }
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -152,7 +158,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send(self, session: Session, window: asyncio.Semaphore, sent: asyncio.Queue[Outgoing]) -> None:
+    async def _send(self, session: Session, window: asyncio.Semaphore) -> None:
         while not self._over:
             self._wake.clear()
             await window.acquire()
@@ -161,28 +167,42 @@ class Worker:
                 window.release()
                 await self._wake.wait()
                 continue
-            sent.put_nowait(message)
+            self._sent.append(self._now())
             await session.send(message)
 
-    async def _receive(
-        self, session: Session, window: asyncio.Semaphore, sent: asyncio.Queue[Outgoing]
-    ) -> None:
+    async def _receive(self, session: Session, window: asyncio.Semaphore) -> None:
+        """Always reading, so that a stream that breaks while nothing is sent is noticed, too."""
         while True:
-            message = await sent.get()
-            async with asyncio.timeout(self._timing.acknowledge):
-                refused = await session.receive(message)
+            ack = await session.receive()
+            if not self._sent:
+                raise errors.UnavailableError("the agent acknowledges what was not sent")
+            self._sent.popleft()
+            refused = session.refused(self._queue.in_flight[0], ack)
             for key, text in refused.items():
-                _log.warning("host %s: refused %s: %s", self.name, key, text)
+                _log.warning("host %s: refused %s: %s", self.name, " ".join(map(str, key)), text)
             self._pusher.acknowledged(self.name, refused)
             window.release()
             self._wake.set()
 
-    async def _look(self, session: Session) -> None:
-        """Renew what is known of the agent."""
+    async def _watch(self, session: Session) -> None:
+        """Notice an agent that hangs, and renew what is known of it."""
+        timing = self._timing
+        next_look = self._now() + timing.status * (0.5 + self._rng.random())
         while True:
-            await asyncio.sleep(self._timing.status * (0.75 + self._rng.random() / 2))
-            async with asyncio.timeout(self._timing.acknowledge):
-                self._on_status(self.name, await session.status())
+            await asyncio.sleep(timing.acknowledge / 4)
+            now = self._now()
+            if self._sent and now - self._sent[0] > timing.acknowledge:
+                raise errors.UnavailableError(
+                    f"the agent has not acknowledged within {timing.acknowledge:g} s"
+                )
+            if now >= next_look:
+                next_look = now + timing.status
+                async with asyncio.timeout(timing.acknowledge):
+                    self._on_status(self.name, await session.status())
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
 
 async def _within(seconds: float, wait: Awaitable[Any]) -> bool:
