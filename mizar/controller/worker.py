@@ -178,11 +178,17 @@ class Worker:
                 raise errors.UnavailableError("the agent acknowledges what was not sent")
             self._sent.popleft()
             refused = session.refused(self._queue.in_flight[0], ack)
-            for key, text in refused.items():
-                _log.warning("host %s: refused %s: %s", self.name, " ".join(map(str, key)), text)
+            self._log_refused(refused)
             self._pusher.acknowledged(self.name, refused)
             window.release()
             self._wake.set()
+
+    def _log_refused(self, refused: Mapping[Key, str]) -> None:
+        """Once, and not for each attempt."""
+        for key, text in refused.items():
+            before = self._queue.failing.get(key)
+            if before is None or before.message != text:
+                _log.warning("host %s: refused %s: %s", self.name, " ".join(map(str, key)), text)
 
     async def _watch(self, session: Session) -> None:
         """Notice an agent that hangs, and renew what is known of it."""
