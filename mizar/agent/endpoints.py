@@ -2,7 +2,7 @@
 """Life of the endpoints of this host: made whole, changed, adopted after a restart, taken away.
 
 Order of making: interface (down), rows, program, interface up; so no packet of an endpoint passes unwatched
-and none is dropped for want of a row. Order of removing: rows, program, interface.
+and none is dropped for want of a row. Order of removing: rows, interface, program.
 
 What holds:
  - create() and remove() are idempotent, and a failure leaves nothing half made.
@@ -100,8 +100,8 @@ class Endpoints:
         with self._lock:
             for ifindex, ifname in self._strays.items():
                 self._drop_rows_of(ifindex)
-                self._data_plane.detach_endpoint(ifindex)
                 self._attachments.remove_stray(ifname)
+                self._data_plane.detach_endpoint(ifindex)
             self._strays.clear()
         return failed
 
@@ -238,10 +238,11 @@ class Endpoints:
     def _take_away(self, record: Record, *, keep_netns: bool = False) -> None:
         """All that the kernel has of it."""
         self._delete_rows(record)
-        if record.ifindex:
-            self._data_plane.detach_endpoint(record.ifindex)
         wanted = attachment.of(record.message, record.mtu)
         self._attachments.remove(wanted, _made(record), keep_netns=keep_netns)
+        # After the interface, which takes the program along: detaching from a live one waits for RCU.
+        if record.ifindex:
+            self._data_plane.detach_endpoint(record.ifindex)
 
     def _lose(self, record: Record) -> None:
         _log.warning("interface of endpoint %s has gone", _name(record))

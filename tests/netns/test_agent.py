@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
+import random
 import re
+import threading
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -22,8 +25,9 @@ from typing import Final
 import grpc
 import pytest
 
+from mizar.agent import namespaces
 from mizar.rpc import values
-from mizar.rpc.gen.mizar.node.v1 import node_pb2
+from mizar.rpc.gen.mizar.node.v1 import node_pb2, node_pb2_grpc
 from tests.support import agents, netns
 
 VPC: Final = f"blue{os.getpid()}"
@@ -262,6 +266,45 @@ def test_interface_that_goes_takes_its_rows_along_and_comes_back_on_request(pair
         assert [each.ready for each in listed] == [False]
         assert pair.a1.node.CreateEndpoint(wanted).ready
         pair.a1.node.RemoveEndpoint(wanted.key)
+
+
+def test_endpoint_that_moves_to_another_agent_of_the_machine_keeps_its_name(pair: Pair) -> None:
+    wanted = endpoint("m", "10.0.1.8")
+    pair.a1.node.CreateEndpoint(wanted)
+    moved = pair.a2.node.CreateEndpoint(wanted)
+    pair.a1.node.RemoveEndpoint(wanted.key)
+    assert inside(moved).interfaces() == {"lo", "eth0"}
+    pair.a2.node.RemoveEndpoint(wanted.key)
+    assert not inside(moved).path.exists()
+
+
+def test_agent_killed_while_it_makes_and_removes_endpoints_comes_back_whole(pair: Pair) -> None:
+    generator = random.Random(20)
+    for _ in range(3):
+        churn = threading.Thread(target=_churn, args=(pair.a1.node,))
+        churn.start()
+        time.sleep(generator.uniform(0.1, 0.4))  # the moment of the crash, not a wait for anything
+        pair.a1.kill()
+        churn.join()
+        pair.a1.start()
+        listed = pair.a1.node.ListEndpoints(node_pb2.ListEndpointsRequest()).endpoints
+        assert all(each.ready for each in listed)
+        assert pair.a1.where.interfaces() == {"lo", "eth0"} | {each.ifname for each in listed}
+        assert len(pair.a1.rows("ports")) == len(pair.a1.rows("endpoints")) == len(listed)
+        named = {path.name for path in namespaces.RUN_DIR.glob(f"mizar.{VPC}.*")}
+        assert named == {each.netns for each in listed}
+    for each in listed:
+        pair.a1.node.RemoveEndpoint(each.key)
+
+
+def _churn(node: node_pb2_grpc.NodeStub) -> None:
+    """Make and remove until the agent is gone."""
+    with contextlib.suppress(grpc.RpcError, ValueError):
+        for number in itertools.cycle(range(4)):
+            wanted = endpoint(f"c{number}", f"10.0.1.{50 + number}")
+            node.CreateEndpoint(wanted)
+            if number % 2:
+                node.RemoveEndpoint(wanted.key)
 
 
 def test_endpoints_follow_the_underlay_mtu(pair: Pair, attached: Attached) -> None:
