@@ -31,7 +31,7 @@ from mizar.abi import layout
 from mizar.abi.layout import Table
 from mizar.abi.verdicts import DROP_FIRST, Verdict
 from mizar.dataplane import links
-from tests.support import machine, netns
+from tests.support import machine, netns, packets
 from tests.support.machine import Hook, Machine
 
 VNI: Final = 7
@@ -270,3 +270,22 @@ def test_traffic_inside_a_host_does_not_leave_it(fabric: Fabric) -> None:
         fabric.a.run("ping", "-c2", "-i0.05", "-W1", "10.0.1.3")
     assert h1.count(Verdict.LOCAL) == 4
     assert h1.machine.get(Table.DIRECT4, (VNI, machine.number("10.0.1.3"))) is None
+
+
+def test_frames_cut_anywhere_are_dropped_and_counted(fabric: Fabric) -> None:
+    """From 14 bytes on, which is less than BPF_PROG_TEST_RUN can make."""
+    h1 = fabric.hosts[H1]
+    packet = packets.ipv4(packets.udp(), src=A, dst=B)
+    question = packets.arp(sender_mac=MACS[A], sender=A, target=B)
+    whole = {
+        Verdict.DROP_MALFORMED_IP: packets.frame(packet, src=MACS[A]),
+        Verdict.DROP_MALFORMED_ARP: question,
+    }
+    with fabric.a.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind(("eth1", 0))
+        for frame in whole.values():
+            for length in range(packets.ETHER, len(frame)):
+                raw.send(frame[:length])
+    expected = {verdict: len(frame) - packets.ETHER for verdict, frame in whole.items()}
+    netns.until(lambda: h1.drops() == expected, "all are counted")
+    assert fabric.drops().keys() == {H1}
