@@ -21,6 +21,8 @@ ENVELOPE: Final = 64
 MIN_MTU: Final = 576 + ENVELOPE
 """An inner MTU below 576 is none for IPv4 (RFC 791)."""
 MAX_MTU: Final = 65535
+MAX_XDP_MTU: Final = 3498
+"""XDP on a veth wants a packet in one page, with headroom and skb_shared_info (drivers/net/veth.c)."""
 
 
 class Transit(enum.StrEnum):
@@ -62,6 +64,18 @@ class LabConfig:
                 f"MTU {self.mtu} is {'too small to carry the tunnel' if self.mtu < MIN_MTU else 'too large'}:"
                 f" the underlay's must be {MIN_MTU} to {MAX_MTU}, {ENVELOPE} bytes of it for the envelope"
             )
+
+        if self.transit is Transit.XDP and self.mtu > MAX_XDP_MTU:
+            raise errors.InvalidError(
+                f"MTU {self.mtu} is too large for XDP on a veth, which takes {MAX_XDP_MTU} at most:"
+                " use a smaller one or --transit tcx"
+            )
+
+    @property
+    def may_run_xdp(self) -> bool:
+        """Whether agents may choose XDP: asked to, or left alone on a NIC without GSO to lose."""
+        chosen = self.transit is Transit.AUTO and self.wire is Wire.SEGMENTING
+        return (chosen or self.transit is Transit.XDP) and self.mtu <= MAX_XDP_MTU
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -3,9 +3,8 @@
 
 What holds:
  - IPv6 is off everywhere before a link comes up, so nothing is on the wire that nobody sent.
- - Where hosts may run XDP, the bridge's end of each cable has GRO on: that makes a veth poll its peer's
-   packets (NAPI), without which XDP_TX into it drops every frame (drivers/net/veth.c, veth_xdp_xmit).
-   Elsewhere it is off, as the kernel has it: polling costs a tenth of the throughput.
+ - Where hosts may run XDP, the bridge's end of each cable runs it too (bpf/cable.bpf.c says why); elsewhere
+   it does not, because that makes the hosts' ends segment what they send.
  - Building leaves cleaning up to the caller: `destroy` removes whatever part of it exists.
 """
 
@@ -21,9 +20,12 @@ from pyroute2.netlink import exceptions
 
 from mizar import errors
 from mizar.agent import namespaces
+from mizar.dataplane import libbpf
 from mizar.lab import config, tools, topology
 
 _LOOPBACK: Final = 1
+_CABLE_OBJECT: Final = "cable.bpf.o"
+_CABLE_PROGRAM: Final = "mz_cable"
 
 # Everything that lets a packet above the MTU onto a cable, ethtool(8).
 _SEGMENTATION: Final = (
@@ -48,7 +50,9 @@ def build(plan: topology.Topology, wanted: config.LabConfig) -> None:
                 _cable(ip, machine, bridge=bridge, mtu=wanted.mtu)
         for machine in plan.machines:
             _address(machine)
-            _shape(machine, wanted)
+            _shape(machine, wanted.wire)
+        if wanted.may_run_xdp:
+            _run_cable_program(plan.hosts)
 
 
 def destroy(names: list[str]) -> None:
@@ -116,13 +120,20 @@ def _address(machine: topology.Machine) -> None:
         ip.link("set", index=index, state="up")
 
 
-def _shape(machine: topology.Machine, wanted: config.LabConfig) -> None:
-    if wanted.wire is config.Wire.SEGMENTING:
-        off = [word for feature in _SEGMENTATION for word in (feature, "off")]
-        tools.run(["ethtool", "-K", machine.interface, *off, "gro", "on"], netns=machine.netns)
-        tools.run(["ethtool", "-K", machine.port, *off, "gro", "on"], netns=topology.UNDERLAY)
-    elif wanted.transit is config.Transit.XDP:
-        tools.run(["ethtool", "-K", machine.port, "gro", "on"], netns=topology.UNDERLAY)
+def _shape(machine: topology.Machine, wire: config.Wire) -> None:
+    if wire is config.Wire.SEGMENTING:
+        settings = [word for feature in _SEGMENTATION for word in (feature, "off")] + ["gro", "on"]
+        tools.run(["ethtool", "-K", machine.interface, *settings], netns=machine.netns)
+        tools.run(["ethtool", "-K", machine.port, *settings], netns=topology.UNDERLAY)
+
+
+def _run_cable_program(machines: tuple[topology.Machine, ...]) -> None:
+    """On the bridge's end of each cable. Attached by netlink, so that it lives as long as the interface."""
+    with libbpf.Object(libbpf.OBJECTS / _CABLE_OBJECT) as compiled:
+        compiled.load()
+        with compiled.program(_CABLE_PROGRAM) as program, inside(topology.UNDERLAY) as ip:
+            for machine in machines:
+                ip.link("set", index=ip.link_lookup(ifname=machine.port)[0], xdp_fd=program.fd)
 
 
 def _ipv6_off() -> None:
