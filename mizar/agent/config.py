@@ -18,6 +18,22 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 @dataclasses.dataclass(frozen=True)
+class DirectAges:
+    """How long learnt direct paths are believed, in milliseconds."""
+
+    soft: int = 5_000
+    """An entry older than this asks to be confirmed."""
+    hard: int = 15_000
+    """An entry older than this is not used."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.soft <= self.hard:
+            raise errors.InvalidError(
+                f"ages of direct paths {self.soft} and {self.hard} ms: must be at least 1, soft not above hard"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class AgentConfig:
     """Settings of one agent. Defaults are those of a host that runs a single one."""
 
@@ -39,6 +55,8 @@ class AgentConfig:
     """Mutual TLS for TCP."""
     transit: protocol.TransitMode = protocol.TransitMode.AUTO
     """Hook of the transit program on the underlay interface."""
+    direct_ages: DirectAges = DirectAges()
+    """Soft and hard age of learnt direct paths."""
     map_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Capacity by table (hosts, locations, ...) for tables made now; a pinned table keeps its own."""
     log_level: str = "info"

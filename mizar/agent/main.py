@@ -60,7 +60,7 @@ def _open_node(config: AgentConfig, stack: contextlib.ExitStack) -> node.Node:
         underlay=underlay,
         journal=journal.Journal(config.state_dir / "agent.db"),
     )
-    served = node.Node(config.name, parts, transit=config.transit)
+    served = node.Node(config.name, parts, transit=config.transit, ages=config.direct_ages)
     stack.callback(served.close)
     return served
 

@@ -25,6 +25,7 @@ from mizar import errors
 from mizar.abi import decode, layout
 from mizar.agent import (
     attachment,
+    config,
     endpoints,
     journal,
     offload,
@@ -40,12 +41,9 @@ from mizar.agent import (
 from mizar.dataplane import protocol
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
-SOFT_MS: Final = 5_000
-"""A direct entry older than this asks to be confirmed."""
-HARD_MS: Final = 15_000
-"""A direct entry older than this is not used."""
-
 _REFRESH_SECONDS: Final = 20.0
+_REFRESH_PAUSE: Final = 0.1
+"""Least time from one refresh to the next: neighbours of a large cluster change all the time."""
 _REVISION: Final = "revision"
 _log: Final = logging.getLogger(__name__)
 
@@ -64,9 +62,15 @@ class Node:
     """A host with its tables and endpoints."""
 
     def __init__(
-        self, name: str, parts: Parts, *, transit: protocol.TransitMode = protocol.TransitMode.AUTO
+        self,
+        name: str,
+        parts: Parts,
+        *,
+        transit: protocol.TransitMode = protocol.TransitMode.AUTO,
+        ages: config.DirectAges | None = None,
     ) -> None:
         """Adopts what is there. The host can forward before this returns."""
+        self._ages = ages or config.DirectAges()
         self._name = name
         self._parts = parts
         self._started_ms = int(time.time() * 1000)
@@ -175,10 +179,10 @@ class Node:
     # ------------------------------------------------------------ endpoints
 
     def create_endpoint(self, message: node_pb2.Endpoint) -> node_pb2.EndpointStatus:
-        record = self._endpoints.create(message)
         running = self._snapshot
         if running is not None:
             running.named.endpoints.add(endpoints.key_of(message.key))
+        record = self._endpoints.create(message)
         return report.endpoint_status(record)
 
     def remove_endpoint(self, key: node_pb2.EndpointKey) -> bool:
@@ -269,6 +273,7 @@ class Node:
                 self.refresh(changes, provoke=provoke)
             except errors.MizarError as failure:
                 _log.warning("follow the underlay: %s", failure)
+            self._stopping.wait(_REFRESH_PAUSE)
             provoke = not self._dirty.wait(_REFRESH_SECONDS)
             self._dirty.clear()
 
@@ -293,7 +298,7 @@ class Node:
         row = np.zeros(1, dtype=layout.CONFIG)
         row["underlay_addr"] = self._nic.address
         row["underlay_ifindex"] = self._nic.ifindex
-        row["soft_ms"], row["hard_ms"] = SOFT_MS, HARD_MS
+        row["soft_ms"], row["hard_ms"] = self._ages.soft, self._ages.hard
         row["underlay_mac"] = list(self._nic.mac)
         row["flags"] = layout.ConfigFlags.READY
         held = self._parts.data_plane.lookup(layout.Table.CONFIG, 0)

@@ -46,7 +46,7 @@ class Server:
         """What is listened on, with the port the kernel chose where 0 was asked for."""
         self._server.start()
 
-    def stop(self, grace: float = 1.0) -> None:
+    def stop(self, grace: float = 0.5) -> None:
         """Refuse new calls, give running ones `grace` seconds, close; the pool's threads end too."""
         self._server.stop(grace).wait()
         self._pool.shutdown(wait=True)

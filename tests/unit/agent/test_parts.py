@@ -214,3 +214,8 @@ def test_default_socket_and_pins_follow_state_directory_and_name() -> None:
 def test_wrong_configuration_is_refused(wrong: dict[str, object], says: str) -> None:
     with pytest.raises(errors.InvalidError, match=says):
         config.AgentConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_direct_paths_are_confirmed_before_they_are_forgotten() -> None:
+    with pytest.raises(errors.InvalidError, match="ages of direct paths 9 and 8 ms"):
+        config.DirectAges(soft=9, hard=8)
