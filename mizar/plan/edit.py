@@ -111,7 +111,11 @@ class Edit:
         elif before.dividers and not after.dividers:
             self.upsert(Stage.BREAK, host, after)
         elif after.divides and not before.divides:
-            self.upsert(Stage.DIVIDERS, host, after)
+            # Until all its routes are there its own endpoints ask the dividers of before.
+            early = after._replace(dividers=before.dividers) if before.dividers else after
+            self.upsert(Stage.DIVIDERS, host, early)
+            if early != after:
+                self.upsert(Stage.HOSTS, host, after)
         else:
             self.upsert(Stage.HOSTS if after.dividers else Stage.BOUNCERS, host, after)
 
@@ -121,7 +125,10 @@ class Edit:
         if before.shards is after.shards:
             return
         if after.shards:
-            self._put_shards(_BEFORE_USE[after.divides], host, before.shards, after.shards)
+            # A divider has new tables before the routes that lead to them.
+            fresh = after.divides and not before.shards
+            stage = Stage.BOUNCERS if fresh else _BEFORE_USE[after.divides]
+            self._put_shards(stage, host, before.shards, after.shards)
             return
         if before.divides and host in vpc.hosts and space is not None:
             # Its own endpoints look here until the break, when shards may leave their old holders.

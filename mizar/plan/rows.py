@@ -32,16 +32,17 @@ class Stage(enum.IntEnum):
     """When a row changes within one delta: a stage begins when every host that must know has acknowledged
     the one before.
 
-    Rows of one stage for one host are to be applied in the order hosts, networks, locations, shards, routes
-    (longest prefix first), vpcs, endpoints, so that what a row refers to is there first; removals in reverse.
+    Within a stage the rows of a host are in no particular order but for routes, which begin with the longest
+    prefixes: the agent applies one table after the other (hosts, vpcs, networks, routes, shards, locations,
+    endpoints), and packets find their way at every moment of that.
     """
 
     PEERS = 0
     """Hosts."""
     BOUNCERS = 1
-    """Locations; the vpc and network rows of the bouncer role."""
+    """Locations; new vpc rows, bouncers' network rows, new shard tables of dividers: not used yet."""
     DIVIDERS = 2
-    """Shards, routes and the vpc row at dividers."""
+    """Shards and routes at dividers, and that they divide."""
     HOSTS = 3
     """Vpcs, routes and shards at endpoints' hosts."""
     ENDPOINTS = 4

@@ -16,6 +16,8 @@ from mizar.plan.rows import RouteKind, Table
 
 Tables = dict[rows.Key, rows.Row]
 
+_ORDER = tuple(Table)
+
 
 class LostError(Exception):
     """A packet would have been dropped; says where and why."""
@@ -28,15 +30,26 @@ class Cluster:
         self.tables: dict[str, Tables] = {}
         self._endpoints: dict[str, list[rows.EndpointRow]] = {}
 
-    def play(self, change: delta.Delta, stage: rows.Stage, hosts: Collection[str] | None = None) -> None:
-        """Apply one stage, at these hosts only if given."""
+    def play(
+        self,
+        change: delta.Delta,
+        stage: rows.Stage,
+        hosts: Collection[str] | None = None,
+        *,
+        steps: int = 2 * len(Table),
+    ) -> None:
+        """Apply one stage, at these hosts only if given, and only the first steps: an agent upserts table by
+        table, then removes table by table the other way round."""
         for name, batch in change.at(stage).items():
             if hosts is not None and name not in hosts:
                 continue
             tables = self.tables.setdefault(name, {})
-            tables.update((row.key, row) for row in batch.upserts)
-            for key in batch.removals:
-                tables.pop(key, None)
+            for table in _ORDER[:steps]:
+                tables.update((row.key, row) for row in batch.upserts if row.key[0] is table)
+            for table in _ORDER[::-1][: max(0, steps - len(_ORDER))]:
+                for key in batch.removals:
+                    if key[0] is table:
+                        tables.pop(key, None)
             self._endpoints[name] = [row for row in tables.values() if isinstance(row, rows.EndpointRow)]
 
     def resolve(self, host: str, source: facts.EndpointFact, address: int) -> None:
