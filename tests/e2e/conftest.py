@@ -1,33 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab as fixtures, and the command line as a user calls it.
 
-    def test_something(lab, mizar): ...         the two-tenant lab of four hosts, on any transit hook
-    def test_on_both_hooks(transit, labs): ...  once per hook; labs.running(config) brings up another lab
+    def test_something(lab, mizar): ...       the two-tenant lab of four hosts, on any transit hook
+    def test_on_both_hooks(lab_on_both): ...  the same, once for each hook
+    def test_elsewhere(labs): ...             labs.running(config) brings up another lab
 
-There is one lab on a machine. It stays up between tests that want the same one, which pytest's ordering of
-session fixtures helps; a test leaves it as it was (see `declared`).
+There is one lab on a machine. It stays up between tests that want the same one, which the order of tests
+helps (`pytest_collection_modifyitems`); a test leaves it as it was: see `declare` and `new_tenant`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
+import itertools
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
 
 from mizar.client import api
-from mizar.lab import config, lifecycle, network
+from mizar.lab import config, lifecycle, network, state
 from mizar.lab import lab as lab_module
+from tests.support import tenants
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 TWO_TENANTS = config.LabConfig(hosts=4, manifest=EXAMPLES / "01-two-tenants.yaml")
 
 _READY_SECONDS = 30
+_TURN_SECONDS = 90
+"""Another run's tests may have the machine's only lab."""
+
+_serial = itertools.count(1)
 
 
 class Labs:
@@ -43,6 +54,12 @@ class Labs:
             self._wanted = wanted
         return lab_module.current()
 
+    def on_any_hook(self, wanted: config.LabConfig) -> lab_module.Lab:
+        """What is up is good enough if it is the same but for the hook of the transit program."""
+        if self._wanted and dataclasses.replace(self._wanted, transit=wanted.transit) == wanted:
+            return lab_module.current()
+        return self.running(wanted)
+
     def none(self) -> None:
         """Take down what is up, whoever brought it up: a test may have."""
         self._wanted = None
@@ -53,10 +70,31 @@ class Labs:
 def labs() -> Iterator[Labs]:
     if os.geteuid() != 0:
         pytest.fail("end-to-end tests make namespaces and load programs: run them as root")
-    pool = Labs()
-    yield pool
-    pool.none()
-    assert network.existing() == []
+    with _our_turn():
+        if state.load() is not None:
+            pytest.fail("a lab is up that is not these tests': take it down with `mizar lab down`")
+        pool = Labs()
+        yield pool
+        pool.none()
+        assert network.existing() == []
+
+
+@contextlib.contextmanager
+def _our_turn() -> Iterator[None]:
+    """One test run at a time has labs on this machine."""
+    deadline = time.monotonic() + _TURN_SECONDS
+    with (pathlib.Path(tempfile.gettempdir()) / "mizar-lab.lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    pytest.fail(
+                        f"another run of these tests has the lab since {_TURN_SECONDS} s: {lock.name}"
+                    )
+                time.sleep(0.5)
+        yield
 
 
 @pytest.fixture(scope="session", params=["tcx", "xdp"])
@@ -68,13 +106,33 @@ def transit(request: pytest.FixtureRequest) -> config.Transit:
 @pytest.fixture
 def lab(labs: Labs) -> lab_module.Lab:
     """Two tenants on four hosts."""
-    return labs.running(TWO_TENANTS)
+    return labs.on_any_hook(TWO_TENANTS)
 
 
 @pytest.fixture
 def lab_on_both(labs: Labs, transit: config.Transit) -> lab_module.Lab:
     """The same, once with each transit hook."""
-    return labs.running(dataclasses.replace(TWO_TENANTS, transit=transit))
+    return labs.running(on_hook(transit))
+
+
+def on_hook(transit: config.Transit) -> config.LabConfig:
+    """The two-tenant lab, for fixtures of a wider scope."""
+    return dataclasses.replace(TWO_TENANTS, transit=transit)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that want the same lab follow each other; those that exchange labs come last."""
+    items.sort(key=_lab_of)
+
+
+def _lab_of(item: pytest.Item) -> int:
+    """0: no lab, 1 and 3: one hook, 2: any, so whichever is up, 4: another lab."""
+    if pathlib.Path(__file__).parent not in item.path.parents:
+        return 0
+    names: list[str] = getattr(item, "fixturenames", [])
+    if "transit" in names:
+        return 1 if "tcx" in item.name else 3
+    return 2 if "lab" in names else 4
 
 
 # ---------------------------------------------------------------- the command line
@@ -127,6 +185,26 @@ def declare() -> Iterator[Declare]:
         if left:
             client.delete_all(left)
             client.wait_gone([api.ref_of(obj) for obj in left], timeout=_READY_SECONDS)
+
+
+NewTenant = Callable[..., tenants.Tenant]
+
+
+@pytest.fixture
+def new_tenant() -> Iterator[NewTenant]:
+    """Make a VPC in the lab that is up; deleted after the test. Arguments are those of Tenant but for its
+    name."""
+    with contextlib.ExitStack() as made:
+
+        def make(lab: lab_module.Lab, *cidrs: str, **spec: int) -> tenants.Tenant:
+            return made.enter_context(tenants.Tenant(lab, tenant_name(), *cidrs, **spec))
+
+        yield make
+
+
+def tenant_name() -> str:
+    """One that no other test has."""
+    return f"t{next(_serial)}"
 
 
 # ---------------------------------------------------------------- asking inside
