@@ -29,7 +29,8 @@ class DirectAges:
     def __post_init__(self) -> None:
         if not 1 <= self.soft <= self.hard:
             raise errors.InvalidError(
-                f"ages of direct paths {self.soft} and {self.hard} ms: must be at least 1, soft not above hard"
+                f"ages of direct paths {self.soft} and {self.hard} ms: must be at least 1,"
+                " soft not above hard"
             )
 
 
