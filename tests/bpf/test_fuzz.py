@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A short run of the fuzzer, always the same one."""
+
+from __future__ import annotations
+
+from mizar.abi.verdicts import Verdict
+from tests.bpf import fuzz
+from tests.support.machine import Machine
+
+
+def test_mutated_packets_break_no_rule(machine: Machine) -> None:
+    met = fuzz.run(machine, seconds=3, seed=1)
+    assert {Verdict.BOUNCED, Verdict.DELIVERED, Verdict.TO_BOUNCER, Verdict.DROP_GENEVE_OPTION} <= met.keys()
