@@ -48,9 +48,13 @@ def check_version(who: object, given: int | None, present: int) -> None:
         )
 
 
-def check_alive(who: object, *, deleting: bool) -> None:
-    if deleting:
-        raise errors.ConflictError(f"{who} is being deleted; try again when it is gone")
+def being_deleted(who: kinds.Ref, what: kinds.Ref) -> errors.ConflictError:
+    """The error for `who`, which is, or refers to, what is being deleted."""
+    return errors.ConflictError(
+        f"{who} is being deleted; try again when it is gone"
+        if who == what
+        else f"{who}: {what} is being deleted; use another, or create it anew when it is gone"
+    )
 
 
 def check_host_addresses(who: object, texts: Sequence[str], owners: dict[int, str]) -> None:

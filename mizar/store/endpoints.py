@@ -9,6 +9,7 @@ The table of addresses has the last word: an address is claimed by inserting it.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,16 +46,16 @@ class _Put:
     before: records.EndpointRecord | None
 
 
-def apply(tx: SqliteTransaction, wanted: Sequence[objects.Endpoint]) -> list[Result]:
+Wanted = tuple[kinds.Ref, objects.Endpoint]
+
+
+def apply(tx: SqliteTransaction, wanted: Sequence[Wanted]) -> list[Result]:
     """Create or change; results in the order of `wanted`."""
-    by_vpc: dict[str, list[int]] = {}
-    for index, obj in enumerate(wanted):
-        by_vpc.setdefault(obj.metadata.vpc, []).append(index)
-    results: dict[int, Result] = {}
-    for name, indexes in by_vpc.items():
-        outcomes = _InVpc(tx, name, wanted[indexes[0]].ref).apply([wanted[index] for index in indexes])
-        results.update(zip(indexes, outcomes, strict=True))
-    return [results[index] for index in range(len(wanted))]
+    by_vpc: dict[str, list[Wanted]] = {}
+    for one in wanted:
+        by_vpc.setdefault(one[1].metadata.vpc, []).append(one)
+    results = {name: iter(_InVpc(tx, name, inside[0][0]).apply(inside)) for name, inside in by_vpc.items()}
+    return [next(results[obj.metadata.vpc]) for _, obj in wanted]
 
 
 def delete(tx: SqliteTransaction, refs: Sequence[kinds.Ref]) -> list[Result]:
@@ -162,22 +163,23 @@ class _InVpc:
         self._tx = tx
         self._vpc = tx.needed_vpc(first, vpc)
         self._rules: dict[str, tuple[records.NetworkRecord, rules.AddressRules]] = {}
+        self._hosts: dict[str, records.HostRecord] = {}
 
-    def apply(self, wanted: Sequence[objects.Endpoint]) -> list[Result]:
-        names = json.dumps([obj.metadata.name for obj in wanted])
+    def apply(self, wanted: Sequence[Wanted]) -> list[Result]:
+        names = json.dumps([ref.name for ref, _ in wanted])
         rows = self._tx.db.execute(_BY_NAME, (names, self._vpc.vni)).fetchall()
         known = {record.name: record for record in (records.EndpointRecord(*row) for row in rows)}
         serials = iter(self._tx.take_serials(len(wanted) - len(known)) if len(known) < len(wanted) else ())
         puts: list[_Put] = []
         results = []
-        for obj in wanted:
-            before = known.get(obj.metadata.name)
-            put = self._decide(obj, before, next(serials) if before is None else before.serial)
+        for ref, obj in wanted:
+            before = known.get(ref.name)
+            put = self._decide(ref, obj, before, next(serials) if before is None else before.serial)
             if put is None:
-                results.append(Result(obj.ref, Outcome.UNCHANGED))
+                results.append(Result(ref, Outcome.UNCHANGED))
                 continue
             puts.append(put)
-            results.append(self._tx.note(put.ref, Outcome.CREATED if before is None else Outcome.CONFIGURED))
+            results.append(self._tx.note(ref, Outcome.CREATED if before is None else Outcome.CONFIGURED))
         self._give_back(put for put in puts if put.before is not None)
         self._claim(puts)
         self._pick([put for put in puts if not put.numbers])
@@ -187,12 +189,14 @@ class _InVpc:
     # ---------------------------------------------------------------------------------------- deciding
 
     def _decide(
-        self, obj: objects.Endpoint, before: records.EndpointRecord | None, serial: int
+        self, ref: kinds.Ref, obj: objects.Endpoint, before: records.EndpointRecord | None, serial: int
     ) -> _Put | None:
         """What is to be written for one object; None when nothing differs."""
-        spec, ref = obj.spec, obj.ref
-        network, allowed = self._network(ref, spec.network)
-        host = self._tx.needed_host(ref, spec.host)
+        spec = obj.spec
+        network, allowed = self._rules.get(spec.network) or self._network(ref, spec.network)
+        host = self._hosts.get(spec.host)
+        if host is None:
+            host = self._hosts[spec.host] = self._tx.needed_host(ref, spec.host)
         numbers = tuple(map(addresses.parse, spec.addresses))
         for number in numbers:
             allowed.check(ref, number)
@@ -211,7 +215,8 @@ class _InVpc:
         return put if before is None or self._differs(put, obj, before) else None
 
     def _differs(self, put: _Put, obj: objects.Endpoint, before: records.EndpointRecord) -> bool:
-        rules.check_alive(put.ref, deleting=before.deleted is not None)
+        if before.deleted is not None:
+            raise rules.being_deleted(put.ref, put.ref)
         rules.check_version(put.ref, obj.metadata.resource_version, before.revision)
         old = network_of(self._tx, before)
         if old is not put.network:
@@ -226,12 +231,9 @@ class _InVpc:
         )
 
     def _network(self, ref: kinds.Ref, name: str) -> tuple[records.NetworkRecord, rules.AddressRules]:
-        known = self._rules.get(name)
-        if known is None:
-            record = self._tx.needed_network(ref, self._vpc, name)
-            siblings = [other.fact for other in self._tx.networks(self._vpc.vni).values()]
-            allowed = rules.AddressRules(self._vpc.fact, record.fact, siblings)
-            known = self._rules[name] = (record, allowed)
+        record = self._tx.needed_network(ref, self._vpc, name)
+        siblings = [other.fact for other in self._tx.networks(self._vpc.vni).values()]
+        known = self._rules[name] = (record, rules.AddressRules(self._vpc.fact, record.fact, siblings))
         return known
 
     # --------------------------------------------------------------------------------------- addresses
@@ -306,43 +308,51 @@ class _InVpc:
     # ----------------------------------------------------------------------------------------- writing
 
     def _write(self, puts: Sequence[_Put]) -> None:
-        tx, vni, now = self._tx, self._vpc.vni, self._tx.now
-        rows = []
+        tx = self._tx
         for put in puts:
-            before = put.before
-            created = now if before is None else before.created
-            rows.append(
-                (
-                    put.serial,
-                    vni,
-                    put.ref.name,
-                    put.network.id,
-                    put.host.serial,
-                    records.pack(put.numbers),
-                    put.automatic,
-                    put.netns,
-                    put.ifname,
-                    put.labels,
-                    tx.revision,
-                    created,
-                    None,
-                )
-            )
-            if before is None:
-                tx.count(put.network, live=1, total=1)
-                tx.count(put.host, live=1, total=1)
-            elif before.host != put.host.serial:
-                tx.count(host_of(tx, before), live=-1, total=-1)
-                tx.count(put.host, live=1, total=1)
-            fact = facts.EndpointFact(
-                put.serial,
-                vni,
-                put.ref.name,
-                put.network.id,
-                put.host.name,
-                put.numbers,
-                put.netns,
-                put.ifname,
-            )
-            tx.put("endpoint", put.serial, fact)
-        tx.db.executemany(_PUT, rows)
+            tx.put("endpoint", put.serial, self._fact(put))
+        tx.db.executemany(_PUT, [self._row(put) for put in puts])
+        self._count(puts)
+
+    def _fact(self, put: _Put) -> facts.EndpointFact:
+        return facts.EndpointFact(
+            put.serial,
+            self._vpc.vni,
+            put.ref.name,
+            put.network.id,
+            put.host.name,
+            put.numbers,
+            put.netns,
+            put.ifname,
+        )
+
+    def _row(self, put: _Put) -> tuple[int | str | bytes | None, ...]:
+        """In the order of the columns."""
+        return (
+            put.serial,
+            self._vpc.vni,
+            put.ref.name,
+            put.network.id,
+            put.host.serial,
+            records.pack(put.numbers),
+            put.automatic,
+            put.netns,
+            put.ifname,
+            put.labels,
+            self._tx.revision,
+            self._tx.now if put.before is None else put.before.created,
+            None,
+        )
+
+    def _count(self, puts: Sequence[_Put]) -> None:
+        """What came to each network and host, and what left a host."""
+        came: Counter[records.NetworkRecord | records.HostRecord] = Counter()
+        for put in puts:
+            if put.before is None:
+                came[put.network] += 1
+                came[put.host] += 1
+            elif put.before.host != put.host.serial:
+                came[host_of(self._tx, put.before)] -= 1
+                came[put.host] += 1
+        for record, count in came.items():
+            self._tx.count(record, live=count, total=count)

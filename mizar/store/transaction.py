@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mizar import errors
-from mizar.model import addresses, facts, kinds, objects, rules
+from mizar.model import addresses, bulk, facts, kinds, objects, rules
 from mizar.plan import planner
 from mizar.store import endpoints, events, records
 from mizar.store.events import EventType
@@ -46,7 +46,8 @@ class SqliteTransaction:
 
     def apply(self, wanted: Sequence[objects.Declared]) -> list[Result]:
         try:
-            return self._apply(wanted)
+            with bulk.collector_paused():
+                return self._apply(wanted)
         except BaseException:
             self.failed = True
             raise
@@ -132,28 +133,30 @@ class SqliteTransaction:
         ).fetchone()
         return row
 
-    def needed_vpc(self, who: object, name: str) -> records.VpcRecord:
+    def needed_vpc(self, who: kinds.Ref, name: str) -> records.VpcRecord:
         """The VPC that something new or changed refers to."""
         vpc = self.vpc(name)
         if vpc is None:
             raise rules.missing(who, kinds.VPC, name, self._names("vpc"))
-        rules.check_alive(f"{who}: {kinds.Ref(kinds.VPC, None, name)}", deleting=vpc.deleted is not None)
+        if vpc.deleted is not None:
+            raise rules.being_deleted(who, kinds.Ref(kinds.VPC, None, name))
         return vpc
 
-    def needed_network(self, who: object, vpc: records.VpcRecord, name: str) -> records.NetworkRecord:
+    def needed_network(self, who: kinds.Ref, vpc: records.VpcRecord, name: str) -> records.NetworkRecord:
         known = self.networks(vpc.vni)
         network = known.get(name)
         if network is None:
             raise rules.missing(who, kinds.NETWORK, f"{vpc.name}/{name}", (f"{vpc.name}/{n}" for n in known))
-        ref = kinds.Ref(kinds.NETWORK, vpc.name, name)
-        rules.check_alive(f"{who}: {ref}", deleting=network.deleted is not None)
+        if network.deleted is not None:
+            raise rules.being_deleted(who, kinds.Ref(kinds.NETWORK, vpc.name, name))
         return network
 
-    def needed_host(self, who: object, name: str) -> records.HostRecord:
+    def needed_host(self, who: kinds.Ref, name: str) -> records.HostRecord:
         host = self.host(name)
         if host is None:
             raise rules.missing(who, kinds.HOST, name, self._names("host"))
-        rules.check_alive(f"{who}: {kinds.Ref(kinds.HOST, None, name)}", deleting=host.deleted is not None)
+        if host.deleted is not None:
+            raise rules.being_deleted(who, kinds.Ref(kinds.HOST, None, name))
         return host
 
     def _names(self, table: str) -> list[str]:
@@ -239,10 +242,11 @@ class SqliteTransaction:
     # --------------------------------------------------------------------------------------------- applying
 
     def _apply(self, wanted: Sequence[objects.Declared]) -> list[Result]:
-        _check_once([obj.ref for obj in wanted])
+        refs = [obj.ref for obj in wanted]
+        _check_once(refs)
         results: dict[int, Result] = {}
-        many: list[tuple[int, objects.Endpoint]] = []
-        for index, obj in sorted(enumerate(wanted), key=lambda item: item[1].KIND.rank):
+        few = [(index, obj) for index, obj in enumerate(wanted) if not isinstance(obj, objects.Endpoint)]
+        for index, obj in sorted(few, key=lambda item: item[1].KIND.rank):
             match obj:
                 case objects.Host():
                     results[index] = self._apply_host(obj)
@@ -250,12 +254,11 @@ class SqliteTransaction:
                     results[index] = self._apply_vpc(obj)
                 case objects.Network():
                     results[index] = self._apply_network(obj)
-                case objects.Endpoint():
-                    many.append((index, obj))
-        if many:
-            outcomes = endpoints.apply(self, [obj for _, obj in many])
-            results.update((index, result) for (index, _), result in zip(many, outcomes, strict=True))
-        ordered = [results[index] for index in range(len(wanted))]
+        many = [
+            (ref, obj) for ref, obj in zip(refs, wanted, strict=True) if isinstance(obj, objects.Endpoint)
+        ]
+        rest = iter(endpoints.apply(self, many))
+        ordered = [results.get(index) or next(rest) for index in range(len(wanted))]
         self.committed.results.extend(ordered)
         return ordered
 
@@ -328,7 +331,8 @@ class SqliteTransaction:
 
     def _update(self, table: str, before: records.Record, obj: objects.Declared, spec: str) -> bool:
         """Write what differs; False when nothing does."""
-        rules.check_alive(obj.ref, deleting=before.deleted is not None)
+        if before.deleted is not None:
+            raise rules.being_deleted(obj.ref, obj.ref)
         rules.check_version(obj.ref, obj.metadata.resource_version, before.revision)
         labels = records.labels_text(obj.metadata.labels)
         if (spec, labels) == (before.spec, before.labels):
