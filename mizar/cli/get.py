@@ -79,6 +79,9 @@ def _watch(
     for event in client.watch(kind, vpc=ref.vpc if ref else vpc):
         if ref is None or kinds.full_name(event.object) == ref.full_name:
             rows.show(event)
+    raise errors.UnavailableError(
+        "the controller ended the watch: it is stopping, or cannot tell all changes"
+    )
 
 
 class _Rows:

@@ -86,6 +86,7 @@ def test_watch_in_json_is_one_event_a_line(api: Api, run: Run) -> None:
     events = [{"type": kind, "object": WEB_1} for kind in ("ADDED", "MODIFIED", "DELETED")]
     api.answer("GET /v1/endpoints?watch=true", b"\n".join(json.dumps(event).encode() for event in events))
     done = run("get", "endpoints", "--watch", "-o", "json")
+    assert (done.code, "ended the watch" in done.err) == (1, True)
     assert [json.loads(line) for line in done.out.splitlines()] == events
 
 
