@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import pathlib
@@ -41,12 +42,18 @@ async def _serve(wanted: config.ControllerConfig) -> None:
         async with service.Controller(store, connector=agents.connector, timing=wanted.timing) as controller:
             serving = server.build(app.build(controller, max_body_bytes=wanted.max_body_bytes))
             loop = asyncio.get_running_loop()
+            stop = functools.partial(_stop, serving, controller)
+            controller.on_failure = stop
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, _stop, serving, controller)
+                loop.add_signal_handler(number, stop)
             _log.info("serving the API on %s", ", ".join(wanted.listen))
             _notify("READY=1")
             await serving.serve(sockets=sockets)
             _notify("STOPPING=1")
+        if controller.failed:
+            raise errors.MizarError(
+                "planning failed, which is a bug; the log has more. Start the controller again"
+            )
 
 
 def _stop(serving: server.Server, controller: service.Controller) -> None:

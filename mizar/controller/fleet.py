@@ -43,14 +43,17 @@ class Fleet:
         self._workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._targets: dict[str, str] = {}
+        self._addresses: dict[str, int] = {}
 
     # ------------------------------------------------------------ life of workers
 
-    def add(self, name: str, target: str, *, expected: bool = False) -> None:
-        """Begin to keep a host told."""
+    def add(self, name: str, target: str, *, address: int, expected: bool = False) -> None:
+        """Begin to keep a host told. `address`: its underlay address as declared, 0 if that does not
+        matter."""
         if name in self._tasks:  # of the same name, and still letting go
             self._drop(name)
         self._pusher.add_host(name, expected=expected)
+        self._addresses[name] = address
         self._start(name, target)
 
     def retarget(self, name: str, target: str) -> None:
@@ -75,6 +78,7 @@ class Fleet:
         self._targets[name] = target
         worker = Worker(
             name,
+            address=self._addresses[name],
             pusher=self._pusher,
             connect=self._connector(target),
             on_status=self.statuses.__setitem__,

@@ -145,6 +145,8 @@ class HostQueue:
         self.unsettled: collections.deque[int] = collections.deque([1])
         self.held: dict[Key, Rollout] = {}
         self.failing: dict[Key, Failure] = {}
+        self.applied = 0
+        """Revision of the last message that was applied in full."""
         self.retries = 0
         self.has_refused = False
         """Some rollout may count the host as missing for a row that it refused."""
@@ -236,6 +238,8 @@ class HostQueue:
     def acknowledge(self, refused: Mapping[Key, str]) -> Outgoing:
         """The oldest message was applied, but for the `refused` keys."""
         message = self.in_flight.popleft()
+        if not refused:
+            self.applied = message.revision
         for item in message.finished:
             if item.settles:
                 self.unsettled.popleft()

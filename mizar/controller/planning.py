@@ -60,8 +60,3 @@ def refs_gone(world: state.State, change: planner.Change) -> list[kinds.Ref]:
         ),
         *(kinds.Ref(kinds.HOST, None, name) for name in change.gone_hosts if name in world.hosts),
     ]
-
-
-def targets(change: planner.Change) -> dict[str, str]:
-    """Where the agents of new and changed hosts listen."""
-    return {fact.name: fact.agent for fact in change.hosts}

@@ -186,13 +186,16 @@ class Pusher:
     # ------------------------------------------------------------ changes
 
     def submit(self, change: Change) -> Rollout:
-        """Queue a change whose rows are in the planner's state already."""
+        """Queue a change whose rows are in the planner's state already. Its delta is the pusher's from now
+        on: what queues have taken over is dropped from it, because a break may wait for days."""
         rollout = Rollout(change)
         self.version = max(self.version, change.revision)
         rollout.begin(self._is_awaited)
         for stage in rollout.makes:
             for host, batch in change.delta.at(stage).items():
                 self._enqueue(host, batch, rollout, stage)
+        for stage in rollout.makes:
+            del change.delta.stages[stage]
         for host in rollout.breaks:
             if host in self.hosts:
                 self.hosts[host].hold(rollout)

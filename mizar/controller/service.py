@@ -48,7 +48,7 @@ from mizar.store import protocol
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-_PAGE: Final = 500
+_PAGE: Final = 100
 """Objects between two turns for others, in long lists."""
 
 _PHASES: Final = [stage for stage in rows.Stage if stage < rows.Stage.MOVES]
@@ -85,6 +85,9 @@ class Controller:
         self._writing = asyncio.Lock()
         self._database = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="mizar-store")
         self._to_remove: dict[kinds.Ref, None] = {}
+        self.failed = False
+        """Planning has failed, which is a bug: the process must end, and be started again."""
+        self.on_failure: Callable[[], None] = lambda: None
         self._remover: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------ life
@@ -104,8 +107,8 @@ class Controller:
         self._board.pusher = self.pusher
         self._fleet = fleet.Fleet(self.pusher, connector=self._connector, timing=self._timing, rng=self._rng)
         self._views = views.Views(self._world, self._board, self.pusher, self._fleet.statuses)
-        for name, target in planning.targets(everything).items():
-            self._fleet.add(name, target, expected=True)
+        for host in everything.hosts:
+            self._fleet.add(host.name, host.agent, address=host.address, expected=True)
         self._feed = feed.Feed(
             self._store, world=self._world, board=self._board, views=self._views, loop=loop
         )
@@ -133,7 +136,7 @@ class Controller:
         for ref in marked:
             obj = self._store.get(ref) if ref.kind is kinds.HOST else None
             if isinstance(obj, objects.Host):
-                self._fleet.add(ref.name, obj.spec.agent, expected=True)
+                self._fleet.add(ref.name, obj.spec.agent, address=0, expected=True)
                 self._fleet.leave(ref.name)
         if marked:
             self.pusher.when_pruned(lambda: self._remove_later(marked))
@@ -153,35 +156,51 @@ class Controller:
 
     async def apply(self, wanted: Sequence[objects.Declared]) -> list[protocol.Result]:
         """Create or change objects: all or none."""
-        async with self._writing:
-            committed = await asyncio.shield(self._commit(self._store.apply, wanted))
+        committed, _ = await asyncio.shield(self._write(self._store.apply, wanted))
         return committed.results
 
     async def delete(self, refs: Sequence[kinds.Ref]) -> list[objects.Declared]:
         """Begin to delete objects: all or none. Returns them as they are now."""
-        async with self._writing:
-            await asyncio.shield(self._commit(self._store.delete, list(dict.fromkeys(refs))))
+        wanted = list(dict.fromkeys(refs))
+        _, marked = await asyncio.shield(self._write(self._store.delete, wanted, then=self._present))
+        return marked
+
+    def _present(self, refs: Sequence[kinds.Ref]) -> list[objects.Declared]:
         found = (self._store.get(ref) for ref in refs)
         return [self._views.of(obj) for obj in found if obj is not None]
 
-    async def _commit(
-        self, write: Callable[[Any], protocol.Committed], what: Sequence[Any]
-    ) -> protocol.Committed:
-        """One transaction and what follows from it. Shielded: a client that hangs up must not part them."""
-        committed = await self._in_database(write, what)
-        for step in planning.steps(committed.change, self._world.endpoints):
-            self._plan(step, committed.revision)
-            await asyncio.sleep(0)
-        return committed
+    async def _write(
+        self,
+        write: Callable[[Any], protocol.Committed],
+        what: Sequence[Any],
+        *,
+        then: Callable[[Any], list[_T]] = lambda _: [],
+    ) -> tuple[protocol.Committed, list[_T]]:
+        """One transaction and what follows from it; `then(what)` is asked in between. To be shielded: a
+        client that hangs up must not part them."""
+        async with self._writing:
+            committed = await self._in_database(write, what)
+            answer = then(what)
+            try:
+                for step in planning.steps(committed.change, self._world.endpoints):
+                    self._plan(step, committed.revision)
+                    await asyncio.sleep(0)
+            except Exception:
+                # The planner no longer has what the store has. A new process will.
+                self.failed = True
+                self.on_failure()
+                raise
+        return committed, answer
 
     def _plan(self, change: planner.Change, revision: int) -> None:
         gone = planning.refs_gone(self._world, change)
         made = planner.apply(self._world, change)
-        for name, target in planning.targets(change).items():
-            if name not in self.pusher.hosts or self.pusher.hosts[name].leaving:
-                self._fleet.add(name, target)
+        for host in change.hosts:
+            queue = self.pusher.hosts.get(host.name)
+            if queue is None or queue.leaving:
+                self._fleet.add(host.name, host.agent, address=host.address)
             else:
-                self._fleet.retarget(name, target)
+                self._fleet.retarget(host.name, host.agent)
         done = (lambda: self._remove_later(gone)) if gone else None
         self.pusher.submit(Change(revision, revision, made, done))
         for name in change.gone_hosts:

@@ -72,7 +72,7 @@ class Views:
                 "transit_reason": said.transit_reason or None,
                 "interface": said.interface or None,
                 "mtu": said.underlay_mtu or None,
-                "revision": said.revision,
+                "revision": max(said.revision, queue.applied if queue is not None else 0),
                 "version": said.version or None,
             }
         return more

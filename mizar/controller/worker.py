@@ -24,6 +24,7 @@ from mizar import errors
 from mizar.controller import backoff, config
 from mizar.controller.hostqueue import Outgoing
 from mizar.controller.pusher import Pusher
+from mizar.model import addresses
 from mizar.plan.rows import Key
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
@@ -65,6 +66,7 @@ class Worker:
         self,
         name: str,
         *,
+        address: int,
         pusher: Pusher,
         connect: Connect,
         on_status: Callable[[str, node_pb2.NodeStatus], None],
@@ -72,8 +74,9 @@ class Worker:
         rng: random.Random,
         rows: int,
     ) -> None:
-        """`rows`: at most in one message."""
+        """`address`: the declared underlay address, 0 if any will do; `rows`: at most in one message."""
         self.name = name
+        self._address = address
         self._pusher = pusher
         self._queue = pusher.hosts[name]
         self._connect = connect
@@ -135,6 +138,12 @@ class Worker:
         if status.name != self.name:
             raise errors.UnavailableError(
                 f"the agent that answers says it is host {status.name!r}; wanted {self.name!r}"
+            )
+        if self._address and status.address not in (0, self._address):
+            said, declared = addresses.to_text(status.address), addresses.to_text(self._address)
+            raise errors.UnavailableError(
+                f"the agent's underlay address is {said}, the host's first address is {declared}; "
+                f"they must be the same"
             )
         _log.info("host %s: agent connected, revision %d", self.name, status.revision)
         self._on_status(self.name, status)

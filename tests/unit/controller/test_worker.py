@@ -27,6 +27,7 @@ class Agent:
 
     def __init__(self, name: str = "h1") -> None:
         self.name = name
+        self.address = 1
         self.up = True
         self.hangs = False
         self.messages: list[Outgoing] = []
@@ -51,7 +52,7 @@ class Agent:
         self.broken.clear()
 
     async def status(self) -> Any:
-        return SimpleNamespace(name=self.name, revision=0)
+        return SimpleNamespace(name=self.name, revision=0, address=self.address)
 
     async def send(self, message: Outgoing) -> None:
         self.messages.append(message)
@@ -101,6 +102,7 @@ class Bench:
         self.queue = self.pusher.add_host("h1", expected=True)
         self.worker = worker.Worker(
             "h1",
+            address=1,
             pusher=self.pusher,
             connect=agent.connect,
             on_status=lambda name, status: None,
@@ -207,6 +209,20 @@ def test_an_agent_of_another_name_is_not_used() -> None:
             await b.until(lambda: b.queue.state is HostState.AWAY)
             assert b.queue.reason == "the agent that answers says it is host 'h2'; wanted 'h1'"
             assert b.agent.messages == []
+
+    faketime.run(story())
+
+
+def test_an_agent_of_another_address_is_not_used() -> None:
+    async def story() -> None:
+        agent = Agent()
+        agent.address = 2
+        async with bench(agent) as b:
+            await b.until(lambda: b.queue.state is HostState.AWAY)
+            assert b.queue.reason == (
+                "the agent's underlay address is 0.0.0.2, the host's first address is 0.0.0.1; "
+                "they must be the same"
+            )
 
     faketime.run(story())
 
