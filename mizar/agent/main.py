@@ -36,8 +36,14 @@ def run(config: AgentConfig) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_only_one(config.state_dir))
-        served = _open_node(config, stack)
-        stack.enter_context(contextlib.closing(prober.Prober(served.address, served)))
+        requests = netlink.Requests()
+        stack.callback(requests.close)
+        underlay = nic.KernelUnderlay(requests, interface=config.interface, address=_address(config.address))
+        # Before anything is attached: whoever has the port is the agent of this interface.
+        port = stack.enter_context(prober.open_socket(underlay.nic().address))
+        served = _open_node(config, requests, underlay)
+        stack.callback(served.close)
+        stack.enter_context(contextlib.closing(prober.Prober(port, served)))
         served.watch()
         listening = server.Server(service.NodeService(served), _listen(config))
         stack.callback(listening.stop)
@@ -50,19 +56,14 @@ def run(config: AgentConfig) -> None:
         _notify_systemd("STOPPING=1")
 
 
-def _open_node(config: AgentConfig, stack: contextlib.ExitStack) -> node.Node:
-    requests = netlink.Requests()
-    stack.callback(requests.close)
-    underlay = nic.KernelUnderlay(requests, interface=config.interface, address=_address(config.address))
+def _open_node(config: AgentConfig, requests: netlink.Requests, underlay: nic.KernelUnderlay) -> node.Node:
     parts = node.Parts(
         data_plane=kernel.KernelDataPlane(config.pins, config.sizes),
         attachments=veth.VethAttachments(requests),
         underlay=underlay,
         journal=journal.Journal(config.state_dir / "agent.db"),
     )
-    served = node.Node(config.name, parts, transit=config.transit, ages=config.direct_ages)
-    stack.callback(served.close)
-    return served
+    return node.Node(config.name, parts, transit=config.transit, ages=config.direct_ages)
 
 
 def _listen(config: AgentConfig) -> server.Listen:

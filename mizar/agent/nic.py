@@ -25,6 +25,7 @@ MIN_INNER_MTU: Final = 576
 """Smallest MTU that every IPv4 host must accept (RFC 791), so the least worth offering inside."""
 
 _AF_INET: Final = 2
+_IFF_LOOPBACK: Final = 0x8
 _NTF_USE: Final = 0x01
 _NUD_USABLE: Final = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # REACHABLE STALE DELAY PROBE PERMANENT
 _RTN_UNICAST: Final = 1
@@ -133,6 +134,10 @@ def _find(ip: pyroute2.IPRoute, interface: str, address: int) -> underlay.Nic:
     link = ip.get_links(index)[0]
     name = link.get("ifname")
     own = addresses.get(index, [])
+    if link["flags"] & _IFF_LOOPBACK:
+        raise errors.InvalidError(
+            f"underlay interface {name} is the loopback: name one that reaches other hosts"
+        )
     if not own:
         raise errors.InvalidError(f"underlay interface {name} has no IPv4 address")
     if address and address not in own:

@@ -70,12 +70,14 @@ class Hosts(Protocol):
 class Prober:
     """Asks from construction until close()."""
 
-    def __init__(self, address: int, hosts: Hosts, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Binds `address`; UnavailableError if another process has the port."""
+    def __init__(
+        self, bound: socket.socket, hosts: Hosts, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`bound`: from open_socket(); its owner closes it."""
         self._hosts = hosts
         self._clock = clock
         self._rounds = Rounds()
-        self._socket = _open(address)
+        self._socket = bound
         self._wake_r, self._wake_w = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="mizar-prober", daemon=True)
         self._thread.start()
@@ -84,7 +86,6 @@ class Prober:
         self._wake_w.close()
         self._thread.join()
         self._wake_r.close()
-        self._socket.close()
 
     def _run(self) -> None:
         poller = select.poll()
@@ -149,7 +150,8 @@ def _nonce_of(payload: bytes) -> int | None:
     return echo.nonce if isinstance(echo, geneve.Echo) and echo.reply else None
 
 
-def _open(address: int) -> socket.socket:
+def open_socket(address: int) -> socket.socket:
+    """Our port on the underlay address; UnavailableError if another process has it."""
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         # RFC 8926 s3.3: like everything else in the tunnel, with UDP checksum zero.
