@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows to messages of the node API, and refusals back to rows."""
+
+from __future__ import annotations
+
+from mizar.controller import wire
+from mizar.controller.hostqueue import Item, Mode, Outgoing
+from mizar.plan import rows
+from mizar.plan.delta import Batch
+from mizar.plan.rows import Row, Table
+from mizar.rpc.gen.mizar.node.v1 import node_pb2
+
+EVERY: list[Row] = [
+    rows.HostRow(0x0A000001, "h1"),
+    rows.VpcRow(7, "blue", (0x0A000001, 0x0A000002), divides=True),
+    rows.NetworkRow(3, 7, "web", bounces=True),
+    rows.RouteRow(7, 0x0A000100, 24, rows.RouteKind.NETWORK, 3, 8),
+    rows.ShardRow(3, 0, (0x0A000001,)),
+    rows.LocationRow(7, 3, 0x0A000105, 0x0A000002),
+    rows.EndpointRow(
+        "blue", "web-1", 7, 3, 8, b"\x02\0\0\0\0\x01", (0x0A000105,), ((0x0A000100, 24),), 1400, "ns", "eth0"
+    ),
+]
+
+
+def outgoing(upserts: list[Row], removals: list[rows.Key] | None = None, mode: Mode = Mode.DELTA) -> Outgoing:
+    message = Outgoing(mode)
+    batch = Batch(upserts, removals or [])
+    message.add(Item(batch, revision=5, mode=mode), 1000)
+    return message
+
+
+def test_every_kind_of_row_arrives_whole() -> None:
+    made = wire.request(outgoing(EVERY))
+    assert made.revision == 5
+    assert made.upsert == node_pb2.Tables(
+        hosts=[node_pb2.Host(address=0x0A000001, name="h1")],
+        vpcs=[node_pb2.Vpc(vni=7, name="blue", dividers=[0x0A000001, 0x0A000002], divides=True)],
+        networks=[node_pb2.Network(id=3, vni=7, name="web", bounces=True)],
+        routes=[
+            node_pb2.Route(
+                key=node_pb2.RouteKey(vni=7, prefix=0x0A000100, length=24),
+                kind=node_pb2.Route.NETWORK,
+                network=3,
+                shards=8,
+            )
+        ],
+        shards=[node_pb2.ShardSet(network=3, replicas=[node_pb2.Replicas(hosts=[0x0A000001])])],
+        locations=[node_pb2.LocationSet(vni=7, network=3, addresses=[0x0A000105], hosts=[0x0A000002])],
+        endpoints=[
+            node_pb2.Endpoint(
+                key=node_pb2.EndpointKey(vpc="blue", name="web-1"),
+                vni=7,
+                network=3,
+                shards=8,
+                mac=b"\x02\0\0\0\0\x01",
+                addresses=[0x0A000105],
+                onlink=[node_pb2.Prefix(address=0x0A000100, length=24)],
+                mtu=1400,
+                veth=node_pb2.Veth(netns="ns", ifname="eth0"),
+            )
+        ],
+    )
+
+
+def test_every_kind_of_key_arrives() -> None:
+    made = wire.request(outgoing([], [row.key for row in EVERY]))
+    assert made.remove == node_pb2.Keys(
+        hosts=[0x0A000001],
+        vpcs=[7],
+        networks=[3],
+        routes=[node_pb2.RouteKey(vni=7, prefix=0x0A000100, length=24)],
+        shards=[3],
+        locations=[node_pb2.AddressSet(vni=7, addresses=[0x0A000105])],
+        endpoints=[node_pb2.EndpointKey(vpc="blue", name="web-1")],
+    )
+
+
+def test_consecutive_shards_of_a_network_are_one_set() -> None:
+    shards: list[Row] = [rows.ShardRow(net, i, (i,)) for net in (4, 3) for i in (5, 1, 2, 0)]
+    made = wire.tables(shards)
+    assert [(one.network, one.first_shard, len(one.replicas)) for one in made.shards] == [
+        (3, 0, 3),
+        (3, 5, 1),
+        (4, 0, 3),
+        (4, 5, 1),
+    ]
+    assert [list(one.hosts) for one in made.shards[0].replicas] == [[0], [1], [2]]
+
+
+def test_of_two_rows_of_one_shard_the_later_counts() -> None:
+    made = wire.tables([rows.ShardRow(3, 0, (1,)), rows.ShardRow(3, 0, (2,))])
+    assert [list(one.hosts) for one in made.shards[0].replicas] == [[2]]
+
+
+def test_removing_all_shards_names_the_network_once() -> None:
+    assert list(wire.keys([(Table.SHARDS, 3, i) for i in range(8)]).shards) == [3]
+
+
+def test_modes_are_those_of_the_node_api() -> None:
+    for mode in Mode:
+        assert wire.request(outgoing([], mode=mode)).mode == node_pb2.SyncRequest.Mode.Value(mode.name)
+
+
+def ack(*errors: tuple[str, str, str]) -> node_pb2.SyncAck:
+    return node_pb2.SyncAck(
+        revision=5,
+        errors=[node_pb2.EntryError(table=table, key=key, message=text) for table, key, text in errors],
+    )
+
+
+def test_a_refused_endpoint_is_found_by_its_name() -> None:
+    found = wire.refused(outgoing(EVERY), ack(("endpoints", "blue/web-1", "no namespace")))
+    assert found == {(Table.ENDPOINTS, "blue", "web-1"): "no namespace"}
+
+
+def test_a_refused_host_is_found_by_its_address() -> None:
+    found = wire.refused(outgoing(EVERY), ack(("hosts", "10.0.0.1", "no")))
+    assert found == {(Table.HOSTS, 0x0A000001): "no"}
+
+
+def test_an_error_in_a_batch_stands_for_all_rows_of_its_table() -> None:
+    located: list[Row] = [rows.LocationRow(7, 3, address, 1) for address in range(3)]
+    found = wire.refused(outgoing([*EVERY[:3], *located]), ack(("locations", "7/0.0.0.1", "table full")))
+    assert found == {row.key: "locations 7/0.0.0.1: table full" for row in located}
+
+
+def test_an_error_that_names_nothing_stands_for_the_message() -> None:
+    found = wire.refused(outgoing(EVERY), ack(("config", "", "odd")))
+    assert found.keys() == {row.key for row in EVERY}
+
+
+def test_an_ack_without_errors_refuses_nothing() -> None:
+    assert wire.refused(outgoing(EVERY), ack()) == {}
