@@ -7,6 +7,8 @@
     cells       the rows that one host has for one VPC or network
     delta       rows that change, by stage and host
     edit        the delta of one change in the making
+    hosts, networks, spaces, endpoints    what each kind of change does to the state
+    settle      the last touch to a delta
     planner     apply(state, change) -> Delta; snapshot(state, host) -> all rows of a host
 
 Property that everything rests on: the rows of every host after any sequence of deltas are those of the

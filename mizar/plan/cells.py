@@ -60,22 +60,29 @@ def of_network(vpc: state.VpcState, network: state.NetworkState, host: str) -> C
     return Cell(head, routes, network.space.rows, divides)
 
 
+def host_row(fact: facts.HostFact) -> rows.HostRow:
+    return rows.HostRow(fact.address, fact.name)
+
+
+def location_row(world: state.State, fact: facts.EndpointFact, address: int) -> rows.LocationRow:
+    return rows.LocationRow(fact.vni, fact.network, address, world.hosts[fact.host].fact.address)
+
+
 def endpoint_row(
     vpc: state.VpcState, network: state.NetworkState, fact: facts.EndpointFact
 ) -> rows.EndpointRow:
-    net = network.fact
     return rows.EndpointRow(
-        vpc=vpc.fact.name,
-        name=fact.name,
-        vni=fact.vni,
-        network=net.id,
-        shards=net.shards if net.cidrs else 0,
-        mac=fact.mac,
-        addresses=fact.addresses,
-        onlink=tuple((cidr.address, cidr.length) for cidr in net.cidrs),
-        mtu=vpc.fact.mtu,
-        netns=fact.netns,
-        ifname=fact.ifname,
+        vpc.fact.name,
+        fact.name,
+        fact.vni,
+        fact.network,
+        network.fact.shards if network.onlink else 0,
+        facts.mac(fact.id),
+        fact.addresses,
+        network.onlink,
+        vpc.fact.mtu,
+        fact.netns,
+        fact.ifname,
     )
 
 

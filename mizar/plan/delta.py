@@ -7,6 +7,7 @@ use is taken away, so a reader of any table finds a working row at every moment 
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -37,15 +38,16 @@ class Delta:
     def __bool__(self) -> bool:
         return bool(self.stages)
 
-    def batch(self, stage: rows.Stage, host: str) -> Batch:
-        """The batch to add rows to; made when it is not there."""
+    def making(self, stage: rows.Stage) -> dict[str, Batch]:
+        """While the delta is made: batches of a stage by host, made when asked for."""
         hosts = self.stages.get(stage)
         if hosts is None:
-            hosts = self.stages[stage] = {}
-        batch = hosts.get(host)
-        if batch is None:
-            batch = hosts[host] = Batch()
-        return batch
+            hosts = self.stages[stage] = collections.defaultdict(Batch)
+        return hosts
+
+    def batch(self, stage: rows.Stage, host: str) -> Batch:
+        """While the delta is made: the batch to add rows to."""
+        return self.making(stage)[host]
 
     def at(self, stage: rows.Stage) -> Mapping[str, Batch]:
         return self.stages.get(stage, {})

@@ -81,13 +81,18 @@ class Space:
 class NetworkState:
     """A network, with the number of its endpoints on each host that has any."""
 
-    __slots__ = ("alive", "fact", "hosts", "space")
+    __slots__ = ("alive", "fact", "hosts", "onlink", "space")
 
     def __init__(self, fact: facts.NetworkFact, space: Space) -> None:
-        self.fact = fact
+        self.put(fact)
         self.space = space
         self.hosts: dict[str, int] = {}
         self.alive = True
+
+    def put(self, fact: facts.NetworkFact) -> None:
+        self.fact = fact
+        self.onlink = tuple((cidr.address, cidr.length) for cidr in fact.cidrs)
+        """As its endpoints' rows have them."""
 
     @property
     def is_group(self) -> bool:
