@@ -15,6 +15,7 @@ PACKAGES_RUN   := libbpf1 iproute2 util-linux procps ethtool
 PACKAGES_BUILD := clang llvm libbpf-dev linux-libc-dev bpftool python3-venv
 PACKAGES_DEMO  := iputils-ping iperf3
 PACKAGES_TEST  := clang-format gcc tcpdump tshark openvswitch-switch curl openssl netcat-openbsd traceroute arping
+PACKAGES_BENCH := sockperf
 
 BPF_OBJECTS := $(patsubst bpf/%.bpf.c,mizar/dataplane/objects/%.bpf.o,$(wildcard bpf/*.bpf.c))
 BPF_HEADERS := $(shell find bpf/include -name '*.h')
@@ -54,8 +55,12 @@ test: build packages-test packages-demo ## All tests: pure, kernel, namespaces, 
 	@$(BIN)/python -m pytest tests
 
 .PHONY: bench
-bench: install packages-test packages-demo ## Measure beside peers; QUICK=1 for five minutes
+bench: install packages-test packages-demo packages-bench ## Measure beside peers; QUICK=1 for five minutes
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
+
+.PHONY: bench-check
+bench-check: build ## Size and time of the programs beside the baseline; fails when one has grown by over 10 %
+	@$(BIN)/python -m bench check
 
 .PHONY: lock
 lock: $(VENV)/.ready ## Renew requirements.lock from pyproject.toml
@@ -68,14 +73,15 @@ clean: ## Remove all that was built, the virtual environment included
 
 .PHONY: help
 help: ## This menu
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 
 # ------------------------------------------------------------------ set-up
 
-.PHONY: packages-demo packages-test
+.PHONY: packages-demo packages-test packages-bench
 packages-demo: build/.packages-demo
 packages-test: build/.packages-test
+packages-bench: build/.packages-bench
 
 build:
 	@mkdir -p build
@@ -84,6 +90,7 @@ build/.packages-run:   PACKAGES = $(PACKAGES_RUN)
 build/.packages-build: PACKAGES = $(PACKAGES_BUILD)
 build/.packages-demo:  PACKAGES = $(PACKAGES_DEMO)
 build/.packages-test:  PACKAGES = $(PACKAGES_TEST)
+build/.packages-bench: PACKAGES = $(PACKAGES_BENCH)
 build/.packages-%: Makefile scripts/install-packages
 	@mkdir -p build
 	@scripts/install-packages $(PACKAGES)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -23,6 +24,8 @@ _SUITES = ("path", "programs", "provision")
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
+    # gRPC reports every connection that a stopped host closes.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # A terminated run cleans up as an interrupted one does.
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mizar import errors
 
 _POLL_SECONDS = 0.02
+_LAST_WORDS_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -145,6 +146,11 @@ class Process:
                 f"run {self.argv[0]}: exit {code}: {_last_line(self.output())}", stdout=self.output()
             )
         return self.output()
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self._process.kill()
+        self._process.wait(_LAST_WORDS_SECONDS)
 
     def stop(self, *, patience: float = 3) -> None:
         """Ask it to end, then make it; its whole session. Idempotent."""

@@ -72,7 +72,7 @@ class Vpc:
 def start(owner: world.World, hosts: Sequence[topology.Host], *, transit: str) -> list[Agent]:
     """Agents on all hosts, each told of all hosts; ready on return."""
     bpffs.ensure(PIN_ROOT)
-    pending = [_launch(owner, host, transit) for host in hosts]
+    pending = [launch(owner, host, transit) for host in hosts]
     peers = [node_pb2.Host(address=values.address(host.address), name=host.label) for host in hosts]
     started = []
     for agent, process in pending:
@@ -83,7 +83,8 @@ def start(owner: world.World, hosts: Sequence[topology.Host], *, transit: str) -
     return started
 
 
-def _launch(owner: world.World, host: topology.Host, transit: str) -> tuple[Agent, command.Process]:
+def launch(owner: world.World, host: topology.Host, transit: str) -> tuple[Agent, command.Process]:
+    """Start an agent, or start it again; it may not answer yet."""
     state = owner.directory / f"agent-{host.label}"
     agent = Agent(
         host=host,
