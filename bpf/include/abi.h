@@ -214,7 +214,7 @@ struct mz_config {
  * tunnel peers: who is not here is foreign. */
 struct mz_host {
 	__be32 nexthop;  /* 0: let the kernel route */
-	__u32 mac_until; /* seconds since boot; 0 or past: mac unknown */
+	__u32 mac_until; /* seconds, CLOCK_MONOTONIC; 0 or past: mac unknown */
 	__u8 mac[6];
 	__u16 flags; /* MZ_HOST_F_* */
 };
@@ -307,7 +307,7 @@ struct mz_port {
 /* mz_direct4: LRU_HASH mz_addr_key4. Learnt from traffic. */
 struct mz_direct {
 	__be32 host;
-	__u32 confirmed; /* milliseconds since boot, modulo 2^32 */
+	__u32 confirmed; /* milliseconds, CLOCK_MONOTONIC, modulo 2^32 */
 };
 
 /* mz_stats: PERCPU_ARRAY. Slots are given out by the agent; slot 0 is nobody's.

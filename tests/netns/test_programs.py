@@ -82,11 +82,6 @@ def _ip(net: netns.Namespace, *argv: str) -> None:
     net.run("ip", *argv)
 
 
-def _offload_off(net: netns.Namespace, ifname: str) -> None:
-    """A checksum that is still to be made would be lost where XDP sends the packet on."""
-    net.run("ethtool", "-K", ifname, "tx", "off")
-
-
 def _make_wire_for_xdp(stack: contextlib.ExitStack, middle: netns.Namespace, *, ports: int) -> None:
     """XDP_TX out of a veth wakes its peer up only if that has a program too: one that passes all."""
     unconfigured = stack.enter_context(Machine())
@@ -102,6 +97,8 @@ def _attach_host(stack: contextlib.ExitStack, host: Host, hook: Hook) -> None:
         nic = socket.if_nametoindex("eth0")
         stack.enter_context(links.Link.tcx(host.machine.programs[Hook.TC], nic))
         if hook is Hook.XDP:
+            # A checksum that is still to be made would be lost where XDP sends the packet on.
+            host.net.run("ethtool", "-K", "eth0", "tx", "off")
             mode = links.XdpMode.NATIVE
             stack.enter_context(links.Link.xdp(host.machine.programs[Hook.XDP], nic, mode))
 
@@ -118,9 +115,7 @@ def _configure(host: Host, macs: dict[str, str]) -> None:
     host.machine.shards(NETWORK, SHARDS, [H3])
 
 
-def _attach_endpoint(
-    stack: contextlib.ExitStack, host: Host, endpoint: netns.Namespace, addr: str, hook: Hook
-) -> None:
+def _attach_endpoint(stack: contextlib.ExitStack, host: Host, endpoint: netns.Namespace, addr: str) -> None:
     """A veth from the host into the endpoint's namespace, `port` at the host's end."""
     netns.wire(host.net, "169.254.9.9/32", endpoint, f"{addr}/24", ifname="eth1", mtu=MTU)
     _ip(host.net, "link", "set", "eth1", "down")
@@ -128,8 +123,6 @@ def _attach_endpoint(
     _ip(host.net, "link", "set", "eth1", "name", "port", "address", ROUTER)
     _ip(host.net, "link", "set", "port", "up")
     _ip(endpoint, "link", "set", "eth1", "address", MACS[addr])
-    if hook is Hook.XDP:
-        _offload_off(endpoint, "eth1")
     with host.net.entered():
         port = socket.if_nametoindex("port")
         stack.enter_context(links.Link.tcx(host.machine.programs[Hook.ENDPOINT], port))
@@ -155,8 +148,8 @@ def fabric(request: pytest.FixtureRequest) -> Iterator[Fabric]:
         for host in hosts.values():
             _attach_host(stack, host, hook)
             _configure(host, macs)
-        _attach_endpoint(stack, hosts[H1], ends[A], A, hook)
-        _attach_endpoint(stack, hosts[H2], ends[B], B, hook)
+        _attach_endpoint(stack, hosts[H1], ends[A], A)
+        _attach_endpoint(stack, hosts[H2], ends[B], B)
         for addr, home in ((A, H1), (B, H2)):
             hosts[H3].machine.location(VNI, addr, home, slot=BOUNCER_SLOT)
         yield Fabric(middle, hosts, ends[A], ends[B])
