@@ -34,9 +34,12 @@ def up(wanted: config.LabConfig, *, report: Report = lambda text: None) -> lab.L
         _refuse_second()
         try:
             return _make(wanted, objects, report)
-        except BaseException:
+        except BaseException as failure:
             with _uninterrupted():
+                dead = _first_dead()
                 _remove()
+            if dead is not None and isinstance(failure, errors.UnavailableError):
+                raise dead from failure  # the cause of it
             raise
 
 
@@ -74,6 +77,26 @@ def _make(wanted: config.LabConfig, objects: list[api.Object], report: Report) -
         made.client.wait_ready([api.ref_of(obj) for obj in objects], timeout=wanted.ready_timeout)
     state.save(dataclasses.replace(_saved(), phase=state.Phase.UP))
     return made
+
+
+def _first_dead() -> errors.ToolError | None:
+    """What a daemon that ended by itself said at last; its log will be gone with the rest."""
+    known = state.load()
+    if known is None:
+        return None
+    daemon = {name: daemons.agent(machine, known.config) for name, machine in _machines(known).items()}
+    started = [
+        (daemons.controller(), known.controller),
+        *((daemon[name], p) for name, p in known.agents.items()),
+    ]
+    for one, process in started:
+        if process is not None and not processes.alive(process):
+            return errors.ToolError(f"the {one.name} ended: {processes.last_line(one.log)}")
+    return None
+
+
+def _machines(known: state.State) -> dict[str, topology.Machine]:
+    return {machine.name: machine for machine in topology.of(known.config).hosts}
 
 
 def _start_daemons(made: lab.Lab) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -172,6 +173,24 @@ def test_failed_up_leaves_nothing(labs: Labs, mizar: Mizar, tmp_path: pathlib.Pa
     done = mizar("lab", "up", "--hosts", "1", "--file", str(manifest), check=False)
     assert done.returncode == 1
     assert "nowhere" in done.stderr.splitlines()[-1]
+    _assert_nothing_left()
+
+
+def test_interrupted_up_leaves_nothing(labs: Labs) -> None:
+    labs.none()
+    coming = subprocess.Popen(
+        [sys.executable, "-m", "mizar", "lab", "up", "--hosts", "2"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert coming.stderr is not None
+        for line in coming.stderr:
+            if "waiting for the hosts" in line:  # namespaces, daemons and programs are there
+                break
+        coming.send_signal(signal.SIGINT)
+        _, said = coming.communicate(timeout=30)
+    finally:
+        coming.kill()
+    assert (coming.returncode, said.strip()) == (130, "mizar: interrupted")
     _assert_nothing_left()
 
 
