@@ -26,7 +26,7 @@ struct mz_envelope {
 	__u32 opt_len; /* 0 or MZ_OPT_LEN */
 };
 
-/* DF, id 0 (RFC 6864 s4.1); the UDP checksum is 0 (RFC 8926 s3.3). @total: bytes of the outer IP packet. */
+/* DF, id 0 (RFC 6864 s4.1); UDP checksum 0 (RFC 8926 s3.3). @total: bytes of the IP packet. */
 static __always_inline void mz_write_ip_udp(struct iphdr *ip, const struct mz_envelope *e,
 					    __u32 total)
 {

@@ -22,7 +22,7 @@ struct mz_sender {
 	__u32 bytes; /* of the frame, as it came */
 };
 
-/* A packet on its way out: all that is still to be known of it. No pointers, for global functions. */
+/* A packet on its way out. No pointers, as global functions take none. */
 struct mz_outgoing {
 	struct mz_question q;
 	__u32 bytes;

@@ -69,7 +69,7 @@ static __always_inline __u32 mz_ip_header_len(const struct iphdr *ip)
 	return (*(const __u8 *)ip & 0xf) * 4;
 }
 
-/* Does the header make sense within @room bytes? It may be longer than 20 bytes; only those are read. */
+/* Does the header make sense within @room bytes? Only its first 20 bytes are read. */
 static __always_inline bool mz_ip_is_sound(const struct iphdr *ip, __u32 room)
 {
 	__u32 head = mz_ip_header_len(ip);
