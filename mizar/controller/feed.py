@@ -110,7 +110,7 @@ class Feed:
             while some := subscription.poll():
                 for one in some:
                     if one.ref.kind is kind and (vpc is None or one.ref.vpc == vpc):
-                        event = self._event(EventType(one.type), one.ref, one.last)
+                        event = self._event(EventType(one.type), one.ref, self._last(one))
                         found.extend([event] if event is not None else [])
         finally:
             subscription.close()
@@ -129,12 +129,20 @@ class Feed:
         try:
             while some := self._log.poll():
                 for one in some if self._watchers else ():
-                    self._watchers.tell(EventType(one.type), one.ref, gone=one.last)
+                    self._watchers.tell(EventType(one.type), one.ref, gone=self._last(one))
         except events.GoneError:
             _log.warning("the store's log went on too far; watches end, and must begin anew")
             self.close()
             self._watchers = watching.Watchers()
             self._log = self._follow()
+
+    def _last(self, event: events.Event) -> objects.Declared | None:
+        """A deleted object as it was last, with the version of its deletion: a watch can go on from there."""
+        if event.last is None:
+            return None
+        last = self._views.of(event.last)
+        metadata = last.metadata.model_copy(update={"resource_version": event.revision})
+        return last.model_copy(update={"metadata": metadata})
 
     def _event(self, type_: EventType, ref: kinds.Ref, gone: objects.AnyObject | None) -> Event | None:
         """The event with the object as it is now; None when it has gone meanwhile."""
