@@ -13,6 +13,7 @@ A run is repeated by its seed; a failure prints the seed, the turn and the packe
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import struct
 import sys
@@ -193,12 +194,14 @@ def _check_envelope(hook: Hook, run: Run) -> None:
 # ---------------------------------------------------------------- running
 
 
-def run(machine: Machine, *, seconds: float, seed: int) -> Counter[Verdict]:
-    """Mutate until the time is over; how often each verdict was met. AssertionError names the packet."""
+def run(
+    machine: Machine, *, seed: int, seconds: float = math.inf, turns: float = math.inf
+) -> Counter[Verdict]:
+    """Mutate until time or turns are over; how often each verdict was met. AssertionError names the packet."""
     source, frames = random.Random(seed), corpus()
     met: Counter[Verdict] = Counter()
     deadline, turn = time.monotonic() + seconds, 0
-    while time.monotonic() < deadline:
+    while turn < turns and time.monotonic() < deadline:
         if turn % 1000 == 0:
             prepare(machine)
         if turn % 10 == 0:
