@@ -197,7 +197,7 @@ def _check_envelope(hook: Hook, run: Run) -> None:
 def run(
     machine: Machine, *, seed: int, seconds: float = math.inf, turns: float = math.inf
 ) -> Counter[Verdict]:
-    """Mutate until time or turns are over; how often each verdict was met. AssertionError names the packet."""
+    """Mutate until time or turns are over; the verdicts that were met. AssertionError names the packet."""
     source, frames = random.Random(seed), corpus()
     met: Counter[Verdict] = Counter()
     deadline, turn = time.monotonic() + seconds, 0
