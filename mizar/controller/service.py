@@ -80,8 +80,9 @@ class Controller:
         self._timing = timing or config.Timing()
         self._rng = rng or random.Random()
         self._connector = connector
-        self._world = state.State()
-        self._board = status.Board(self._world, lambda subject: self._feed.tell(subject))
+        self.world = state.State()
+        """What the planner has; for reading."""
+        self._board = status.Board(self.world, lambda subject: self._feed.tell(subject))
         self._writing = asyncio.Lock()
         self._database = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="mizar-store")
         self._to_remove: dict[kinds.Ref, None] = {}
@@ -95,7 +96,7 @@ class Controller:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         everything = await self._in_database(self._store.everything)
-        planner.apply(self._world, everything)
+        planner.apply(self.world, everything)
         self.pusher = pusher.Pusher(
             snapshot=self._snapshot,
             later=loop.call_later,
@@ -106,12 +107,10 @@ class Controller:
         )
         self._board.pusher = self.pusher
         self._fleet = fleet.Fleet(self.pusher, connector=self._connector, timing=self._timing, rng=self._rng)
-        self._views = views.Views(self._world, self._board, self.pusher, self._fleet.statuses)
+        self._views = views.Views(self.world, self._board, self.pusher, self._fleet.statuses)
         for host in everything.hosts:
             self._fleet.add(host.name, host.agent, address=host.address, expected=True)
-        self._feed = feed.Feed(
-            self._store, world=self._world, board=self._board, views=self._views, loop=loop
-        )
+        self._feed = feed.Feed(self._store, world=self.world, board=self._board, views=self._views, loop=loop)
         await self._resume_deletions()
         return self
 
@@ -146,7 +145,7 @@ class Controller:
         return backoff.delay(attempt, first=timing.backoff_first, last=timing.backoff_last, rng=self._rng)
 
     def _snapshot(self, host: str) -> list[delta.Batch]:
-        staged = planner.snapshot(self._world, host)
+        staged = planner.snapshot(self.world, host)
         return [delta.Batch(staged.get(stage, [])) for stage in _PHASES]
 
     async def _in_database(self, call: Callable[..., _T], *args: Any) -> _T:
@@ -182,7 +181,7 @@ class Controller:
             committed = await self._in_database(write, what)
             answer = then(what)
             try:
-                for step in planning.steps(committed.change, self._world.endpoints):
+                for step in planning.steps(committed.change, self.world.endpoints):
                     self._plan(step, committed.revision)
                     await asyncio.sleep(0)
             except Exception:
@@ -193,8 +192,8 @@ class Controller:
         return committed, answer
 
     def _plan(self, change: planner.Change, revision: int) -> None:
-        gone = planning.refs_gone(self._world, change)
-        made = planner.apply(self._world, change)
+        gone = planning.refs_gone(self.world, change)
+        made = planner.apply(self.world, change)
         for host in change.hosts:
             queue = self.pusher.hosts.get(host.name)
             if queue is None or queue.leaving:
@@ -268,19 +267,19 @@ class Controller:
         return made
 
     async def _list_roles(self, kind: kinds.Kind, vpc: str | None) -> list[objects.AnyObject]:
-        if vpc is not None and all(one.fact.name != vpc for one in self._world.vpcs.values()):
+        if vpc is not None and all(one.fact.name != vpc for one in self.world.vpcs.values()):
             raise errors.NotFoundError(f"vpc {vpc!r} does not exist")
-        counted = await self._counters_of(roles.hosts_with_roles(self._world, kind=kind.name, vpc=vpc))
+        counted = await self._counters_of(roles.hosts_with_roles(self.world, kind=kind.name, vpc=vpc))
         if kind is kinds.DIVIDER:
-            return list(roles.dividers(self._world, counted, vpc=vpc))
-        return list(roles.bouncers(self._world, counted, vpc=vpc))
+            return list(roles.dividers(self.world, counted, vpc=vpc))
+        return list(roles.bouncers(self.world, counted, vpc=vpc))
 
     def health(self) -> Health:
         hosts = self.pusher.hosts.values()
         return Health(
             version=mizar.__version__,
             revision=self._store.revision,
-            hosts=len(self._world.hosts),
+            hosts=len(self.world.hosts),
             connected=sum(queue.state is HostState.CONNECTED for queue in hosts),
         )
 
@@ -298,7 +297,7 @@ class Controller:
 
     async def counted_everywhere(self) -> dict[str, counters.HostCounters]:
         """What the hosts that answer have counted."""
-        return await self._counters_of(self._world.hosts)
+        return await self._counters_of(self.world.hosts)
 
     async def _counters_of(self, hosts: Any) -> dict[str, counters.HostCounters]:
         found = await self._fleet.counters_of(sorted(hosts))
@@ -308,16 +307,16 @@ class Controller:
         return counters.read(message, vpc_name=self._vpc_name, network_name=self._network_name)
 
     def _vpc_name(self, vni: int) -> str | None:
-        vpc = self._world.vpcs.get(vni)
+        vpc = self.world.vpcs.get(vni)
         return vpc.fact.name if vpc is not None else None
 
     def _network_name(self, number: int) -> str | None:
-        network = self._world.networks.get(number)
+        network = self.world.networks.get(number)
         return network.fact.name if network is not None else None
 
     def _check_host(self, name: str) -> None:
-        if name not in self._world.hosts:
-            hint = kinds.did_you_mean(name, self._world.hosts)
+        if name not in self.world.hosts:
+            hint = kinds.did_you_mean(name, self.world.hosts)
             raise errors.NotFoundError(f"host {name!r} does not exist{hint}")
 
     def watch(
