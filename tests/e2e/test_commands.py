@@ -233,7 +233,8 @@ def _status(mizar: Mizar) -> dict[str, Any]:
 
 def _assert_nothing_left() -> None:
     assert network.existing() == []
-    assert [path.name for path in pathlib.Path("/run/netns").glob("mizar.[br]*.*")] == []
+    for tenant in ("blue", "red"):
+        assert list(pathlib.Path("/run/netns").glob(f"mizar.{tenant}.*")) == []
     assert not pathlib.Path("/sys/fs/bpf/mizar-lab").exists()
     assert not config.STATE_DIR.exists()
     assert processes.with_argument(f"--state-dir={state.directory('controller')}") == []
