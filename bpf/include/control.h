@@ -34,24 +34,27 @@ static __always_inline mz_exit mz_take_address(void *data, void *end, const stru
 }
 
 /*
- * Turn a question into its answer, in place: MACs, addresses, reply. The ports stay,
- * since a reply too must go to the Geneve port. The UDP checksum, over what *@asked
- * was and *@answered is, is the hook's.
+ * Turn a question into its answer, in place: MACs, addresses, ports, reply. It goes to
+ * the port that asked. The UDP checksum, over what *@asked was and *@answered is, is
+ * the hook's; exchanged fields do not change it.
  */
 static __always_inline bool mz_echo_answer(void *data, void *end, const struct mz_wire *w,
 					   __be32 *asked, __be32 *answered)
 {
 	struct mz_eth *eth = data;
 	struct iphdr *ip = data + MZ_OFF_IP;
+	struct udphdr *udp = data + MZ_OFF_UDP;
 	struct mz_opt_echo *echo = mz_wire_opt(data, w, MZ_OPT_ECHO);
 	__u16 mac[3];
 
-	if ((void *)(ip + 1) > end || (void *)(echo + 1) > end)
+	if ((void *)(udp + 1) > end || (void *)(echo + 1) > end)
 		return false;
 	mz_mac_set(mac, eth->dst);
 	mz_mac_set(eth->dst, eth->src);
 	mz_mac_set(eth->src, mac);
 	mz_readdress(ip, ip->daddr, ip->saddr);
+	udp->dest = w->sport;
+	udp->source = bpf_htons(MZ_GENEVE_PORT);
 	*asked = *(__be32 *)&echo->reply;
 	echo->reply = 1;
 	*answered = *(__be32 *)&echo->reply;

@@ -8,6 +8,7 @@
     endpoints  life of endpoints             veth, namespaces: netlink
     peers      rows of hosts                 underlay: NIC, routes, neighbours
     prober     is that host's data plane alive
+    tunnel_port  who owns UDP 6081 here      receive offload
     journal    what the kernel cannot remember for us
 
 What holds: packets never wait for this process. It may be stopped, killed or replaced at any

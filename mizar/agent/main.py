@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mizar import errors
-from mizar.agent import journal, netlink, nic, node, prober, service, veth
+from mizar.agent import journal, netlink, nic, node, prober, service, tunnel_port, veth
 from mizar.agent.config import AgentConfig
 from mizar.dataplane import kernel
 from mizar.rpc import server
@@ -40,6 +40,7 @@ def run(config: AgentConfig) -> None:
         stack.callback(requests.close)
         underlay = nic.KernelUnderlay(requests, interface=config.interface, address=_address(config.address))
         # Before anything is attached: whoever has the port is the agent of this interface.
+        stack.enter_context(tunnel_port.hold(requests, underlay.nic()))
         port = stack.enter_context(prober.open_socket(underlay.nic().address))
         served = _open_node(config, requests, underlay)
         stack.callback(served.close)

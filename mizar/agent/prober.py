@@ -5,8 +5,7 @@ The programs of the other host answer, not its agent: an agent that is stopped i
 
 What holds:
  - Three unanswered in a row make a host down, one answer makes it up.
- - The probe's socket is the owner of our UDP port on the underlay address, so the kernel never
-   answers a tunnel packet with "port unreachable".
+ - Answers come from the Geneve port to the port that asked, so they reach the probe's own socket.
  - Rounds is pure (who was asked, who answered); Prober has the socket, the clock and the thread.
 """
 
@@ -151,14 +150,15 @@ def _nonce_of(payload: bytes) -> int | None:
 
 
 def open_socket(address: int) -> socket.socket:
-    """Our port on the underlay address; UnavailableError if another process has it."""
+    """A socket of the underlay address to ask from."""
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         # RFC 8926 s3.3: like everything else in the tunnel, with UDP checksum zero.
         opened.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
-        opened.bind((decode.address4(address), layout.GENEVE_PORT))
+        opened.bind((decode.address4(address), 0))
     except OSError as failure:
         opened.close()
-        where = f"{decode.address4(address)} UDP port {layout.GENEVE_PORT}"
-        raise errors.UnavailableError(f"listen on {where}: {failure.strerror}") from failure
+        raise errors.UnavailableError(
+            f"send probes from {decode.address4(address)}: {failure.strerror}"
+        ) from failure
     return opened

@@ -25,7 +25,7 @@ from typing import Final
 import grpc
 import pytest
 
-from mizar.agent import namespaces
+from mizar.agent import namespaces, tunnel_port
 from mizar.rpc import values
 from mizar.rpc.gen.mizar.node.v1 import node_pb2, node_pb2_grpc
 from tests.support import agents, netns
@@ -289,7 +289,9 @@ def test_agent_killed_while_it_makes_and_removes_endpoints_comes_back_whole(pair
         pair.a1.start()
         listed = pair.a1.node.ListEndpoints(node_pb2.ListEndpointsRequest()).endpoints
         assert all(each.ready for each in listed)
-        assert pair.a1.where.interfaces() == {"lo", "eth0"} | {each.ifname for each in listed}
+        assert pair.a1.where.interfaces() == {"lo", "eth0", tunnel_port.DEVICE} | {
+            each.ifname for each in listed
+        }
         assert len(pair.a1.rows("ports")) == len(pair.a1.rows("endpoints")) == len(listed)
         named = {path.name for path in namespaces.RUN_DIR.glob(f"mizar.{VPC}.*")}
         assert named == {each.netns for each in listed}

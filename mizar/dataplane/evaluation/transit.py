@@ -159,10 +159,12 @@ def _control(wire: _Wire) -> Outcome:
 
 
 def _echo(wire: _Wire) -> Outcome:
-    """The question as its answer: ends exchanged, ports as they are (a reply too goes to our port)."""
+    """The question as its answer: ends and ports exchanged."""
     at = _option_at(wire, layout.OptType.ECHO) + 8
     frame = packet.with_macs(wire.frame, dst=wire.frame[6:12], src=wire.frame[:6])
     frame = _readdressed(frame, src=wire.config.address, dst=wire.src)
+    ports = frame[packet.OFF_UDP : packet.OFF_UDP + 4]
+    frame = packet.replaced(frame, packet.OFF_UDP, ports[2:] + ports[:2])
     answer = b"\x01" + frame[at + 1 : at + 4]
     check_at = packet.OFF_UDP + 6
     if frame[check_at : check_at + 2] == b"\0\0":
