@@ -96,7 +96,7 @@ class Stream:
         opened = at.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._inputs.append(opened)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        opened.bind(self._to)
+        opened.bind(("", self._to[1]))
         opened.settimeout(0.1)
         thread = threading.Thread(target=self._receive, args=(opened,))
         self._threads.append(thread)
