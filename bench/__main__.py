@@ -12,13 +12,16 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType, ModuleType
+from typing import Any
 
 import rich.console
 
-from bench.core import machine, progress, report, results, world
+from bench.core import machine, markdown, progress, report, results, world
 from mizar import errors
 
 _OUTPUT = pathlib.Path("build/bench")
+_PAGE = pathlib.Path("docs/performance-results.md")
+_PICTURES = pathlib.Path("docs/img/bench")
 _SUITES = ("path", "programs", "provision")
 
 
@@ -55,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="")
     show = commands.add_parser("show", help="print and draw the results of the last run again")
     show.set_defaults(run=_show)
+    publish = commands.add_parser("publish", help="write the last run's results and plots into docs/")
+    publish.set_defaults(run=_publish)
     check = commands.add_parser(
         "check",
         help="compare the programs with the committed baseline; fails when one has grown by over 10 %%",
@@ -85,16 +90,32 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     console = rich.console.Console()
-    names = [name for name in arguments.suite or _SUITES if (arguments.output / f"{name}.json").exists()]
-    if not names:
-        raise errors.NotFoundError(f"no results in {arguments.output}: run `make bench` first")
-    for name in names:
-        result = results.from_json(
-            json.loads((arguments.output / f"{name}.json").read_text(encoding="utf-8"))
-        )
+    for content in _contents(arguments):
+        result = results.from_json(content)
         _draw(result, arguments.output)
         report.show(result, console)
     return 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    contents = _contents(arguments)
+    found = [results.from_json(content) for content in contents]
+    plots = [path for result in found for path in _draw(result, _PICTURES) if path.suffix == ".svg"]
+    for path in _PICTURES.glob("*.png"):
+        path.unlink()
+    names = [str(path.relative_to(_PAGE.parent)) for path in plots]
+    _PAGE.write_text(markdown.page(found, stamps=contents, plots=names), encoding="utf-8")
+    progress.say(f"wrote {_PAGE}")
+    return 0
+
+
+def _contents(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Result files of the last run."""
+    paths = [arguments.output / f"{name}.json" for name in arguments.suite or _SUITES]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    if not found:
+        raise errors.NotFoundError(f"no results in {arguments.output}: run `make bench` first")
+    return found
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -102,10 +123,11 @@ def _check(arguments: argparse.Namespace) -> int:
     return int(baseline.check(update=arguments.update, console=rich.console.Console()))
 
 
-def _draw(result: results.Result, output: pathlib.Path) -> None:
+def _draw(result: results.Result, output: pathlib.Path) -> list[pathlib.Path]:
     drawing = importlib.import_module(f"bench.{result.suite}.drawing")
-    for path in drawing.draw(result, directory=output):
-        progress.say(f"drew {path}")
+    drawn: list[pathlib.Path] = drawing.draw(result, directory=output)
+    progress.say(f"drew {', '.join(path.name for path in drawn)}")
+    return drawn
 
 
 def _suite(name: str) -> ModuleType:

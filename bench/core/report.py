@@ -12,12 +12,12 @@ _STYLE = {targets.Outcome.MET: "green", targets.Outcome.NOT_MET: "red", targets.
 
 
 # More subjects than this are rows instead of columns.
-_WIDE = 9
+WIDE = 9
 
 
 def show(result: results.Result, console: rich.console.Console) -> None:
     subjects = dict.fromkeys(sample.key.subject for sample in result.taken)
-    if len(subjects) <= _WIDE:
+    if len(subjects) <= WIDE:
         for condition in _conditions(result):
             console.print(_medians(result, condition))
     else:
@@ -53,7 +53,7 @@ def _medians(result: results.Result, condition: str) -> rich.table.Table:
     for subject in subjects:
         table.add_column(subject, justify="right")
     for figure in result.figures:
-        cells = [_cell(result.taken, samples.Key(figure.name, subject, condition)) for subject in subjects]
+        cells = [cell(result.taken, samples.Key(figure.name, subject, condition)) for subject in subjects]
         if any(cell != "-" for cell in cells):
             table.add_row(figure.title, figure.unit, *cells)
     return table
@@ -70,11 +70,12 @@ def _long(result: results.Result, figure: samples.Figure) -> rich.table.Table:
         table.add_column(condition, justify="right")
     for subject in dict.fromkeys(key.subject for key in present):
         keys = [samples.Key(figure.name, subject, condition) for condition in conditions]
-        table.add_row(subject, *(_cell(result.taken, key) for key in keys))
+        table.add_row(subject, *(cell(result.taken, key) for key in keys))
     return table
 
 
-def _cell(taken: samples.Samples, key: samples.Key) -> str:
+def cell(taken: samples.Samples, key: samples.Key) -> str:
+    """Median, and the spread where it matters."""
     spread = taken.spread(key)
     suffix = f" ±{spread:.0%}" if spread is not None and spread >= 0.05 else ""
     return number(taken.median(key)) + suffix

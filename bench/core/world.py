@@ -61,6 +61,10 @@ class World(contextlib.AbstractContextManager["World"]):
         sysctl(name, {"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"})
         return name
 
+    def adopt(self, prefix: str) -> None:
+        """Namespaces that others will make for this world: they go after what is started from now on."""
+        self._stack.callback(_remove_namespaces, prefix)
+
     def start(
         self,
         argv: Sequence[str],
@@ -89,11 +93,17 @@ def sweep() -> list[str]:
         if _orphaned(path.name):
             shutil.rmtree(path, ignore_errors=True)
             swept.append(str(path))
-    for path in sorted(_NETNS_DIR.glob(f"{PREFIX}.*.*")) if _NETNS_DIR.is_dir() else []:
-        if _orphaned(path.name):
+    made = [*_NETNS_DIR.glob(f"{PREFIX}.*.*"), *_NETNS_DIR.glob(f"mizar.{PREFIX}-*")]
+    for path in sorted(made):
+        if _orphaned(path.name.removeprefix("mizar.")):
             _remove_namespace(path.name)
             swept.append(path.name)
     return swept
+
+
+def _remove_namespaces(prefix: str) -> None:
+    for path in sorted(_NETNS_DIR.glob(f"{prefix}*")) if _NETNS_DIR.is_dir() else []:
+        _remove_namespace(path.name)
 
 
 def _orphaned(name: str) -> bool:

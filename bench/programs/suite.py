@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from bench.core import progress, results, samples, targets, world
+from bench import tools
+from bench.core import command, progress, results, samples, targets, world
 from bench.programs import cases, kernel, timing
 from mizar import errors
 
@@ -25,6 +27,7 @@ LIMITS: Final = {
     "endpoint.direct": 180.0,
 }
 FLAT: Final = 1.4
+_LATENCY_KIB: Final = (256, 1024, 4096, 16384, 131072)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Settings:
 
 
 QUICK: Final = Settings(repetitions=3, effort=timing.Effort(batches=5, repeat=10_000, single=4_000))
-FULL: Final = Settings(repetitions=9, effort=timing.Effort(batches=11, repeat=50_000, single=20_000))
+FULL: Final = Settings(repetitions=7, effort=timing.Effort(batches=7, repeat=30_000, single=10_000))
 
 
 def measure(*, quick: bool) -> results.Result:
@@ -56,6 +59,9 @@ def run(settings: Settings, *, rows: Sequence[int], names: Sequence[str] = ()) -
             "titles": {case.name: case.title for case in chosen},
         },
     )
+    result.settings["memory_latency_ns"] = latency = memory_latency()
+    loads = ", ".join(f"{ns:g} ns in {int(kib) / 1024:g} MiB" for kib, ns in latency.items())
+    result.notes.append(f"a load that depends on the last takes {loads}: the least that a random key adds")
     with world.World() as owner:
         loaded = kernel.Kernel(rows=max(rows))
         clock = timing.Clock(loaded, owner.directory, settings.effort)
@@ -72,6 +78,14 @@ def run(settings: Settings, *, rows: Sequence[int], names: Sequence[str] = ()) -
                 with loaded.grown(table, size):
                     _turns(clock, group, drawn, settings, result)
     return result
+
+
+def memory_latency() -> dict[str, float]:
+    """Nanoseconds of a dependent load, by the size in KiB of what is read at random."""
+    sizes = [str(size) for size in _LATENCY_KIB]
+    text = command.run([tools.path("memory_latency"), *sizes], place=command.Place(cpus="1"))
+    found: dict[str, float] = json.loads(text)
+    return found
 
 
 def condition(rows: int) -> str:

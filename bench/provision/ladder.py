@@ -109,13 +109,6 @@ class Ladder:
         self._next += count
         return times
 
-    async def leave(self) -> None:
-        """Have the agents remove the interfaces and namespaces that they made."""
-        await self._plane.controller.delete(
-            [kinds.Ref(kinds.ENDPOINT, plane.VPC, f"e{number}") for number in (reals.CLIENT, reals.SERVER)]
-        )
-        await self._plane.settle()
-
     async def disturb(self, endpoints: int) -> None:
         """Grow the bouncer set, then kill an agent, each while a flow uses the bouncers."""
         where = figures.size(endpoints)

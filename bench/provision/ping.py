@@ -46,12 +46,8 @@ def measure(result: results.Result, *, count: int) -> None:
             client.put(raw)
             ref = kinds.Ref(kinds.ENDPOINT, plane.VPC, f"e{number}")
             _until(functools.partial(_is_ready, client, ref), "the endpoint is ready")
-            _first_answer(_RUN_DIR / f"mizar.{plane.VPC}.e{number}")
+            _first_answer(_RUN_DIR / f"{plane.ENDPOINT_NAMESPACES}e{number}")
             times.append((time.perf_counter() - begun) * 1e3)
-        # Agents take their endpoints' namespaces with them only when told to.
-        for number in range(count + 1):
-            client.delete(kinds.Ref(kinds.ENDPOINT, plane.VPC, f"e{number}"))
-        _until(lambda: not client.list(kinds.ENDPOINT), "endpoints are gone")
     for repetition, value in enumerate(times):
         key = figures.at("ping_p50", figures.ONE_HOST)
         result.taken.add(key, repetition=repetition, value=value)
@@ -59,6 +55,7 @@ def measure(result: results.Result, *, count: int) -> None:
 
 def _cluster(owner: world.World) -> api.Client:
     """Two hosts, their agents, a controller, and an endpoint that echoes on the second host."""
+    owner.adopt(plane.ENDPOINT_NAMESPACES)
     hosts = topology.two_hosts(owner, "p", topology.Wire.GSO)
     placed = [
         dataclasses.replace(host, label=name) for name, host in (("p1", hosts.left), ("p2", hosts.right))
@@ -80,7 +77,7 @@ def _cluster(owner: world.World) -> api.Client:
         for host, socket_ in zip(placed, targets, strict=True)
     ]
     client.apply([*manifests, *plane.tenant(bouncers=1), plane.endpoint(_SERVER, "p2")])
-    server = f"mizar.{plane.VPC}.e{_SERVER}"
+    server = f"{plane.ENDPOINT_NAMESPACES}e{_SERVER}"
     _until((_RUN_DIR / server).exists, "the server's endpoint exists")
     echo = owner.start([tools.path("first_packet"), "echo", str(_PORT)], place=command.Place(netns=server))
     echo.wait_listening(_PORT, protocol="udp")

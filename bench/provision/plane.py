@@ -22,7 +22,9 @@ from mizar.controller import config, hostqueue, link, service
 from mizar.model import kinds, objects, reading
 from mizar.store import sqlite
 
-VPC: Final = "big"
+VPC: Final = f"{world.PREFIX}-{os.getpid()}"
+"""Its endpoints' namespaces are called after it, so the name is this run's own."""
+ENDPOINT_NAMESPACES: Final = f"mizar.{VPC}."
 NETWORK: Final = "all"
 _CIDR: Final = "10.0.0.0/8"
 _FIRST: Final = int(ipaddress.IPv4Address("10.0.0.1"))

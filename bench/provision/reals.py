@@ -64,6 +64,7 @@ class Reals:
 
     def __init__(self, owner: world.World) -> None:
         self._owner = owner
+        owner.adopt(plane.ENDPOINT_NAMESPACES)
         hosts = topology.switched_hosts(owner, "r", topology.Wire.GSO, count=COUNT)
         # The controller knows hosts by these names.
         hosts = [dataclasses.replace(host, label=f"r{number}") for number, host in enumerate(hosts, start=1)]
@@ -102,8 +103,8 @@ class Reals:
         """The flow between the two."""
         client, server = (plane.address(number) for number in (CLIENT, SERVER))
         return topology.Ends(
-            client=f"mizar.{plane.VPC}.e{CLIENT}",
-            server=f"mizar.{plane.VPC}.e{SERVER}",
+            client=f"{plane.ENDPOINT_NAMESPACES}e{CLIENT}",
+            server=f"{plane.ENDPOINT_NAMESPACES}e{SERVER}",
             address=server,
             forget=(
                 _learnt(self.bystander, vni, server),

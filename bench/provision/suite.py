@@ -77,7 +77,6 @@ async def _climb(owner: world.World, settings: Settings, result: results.Result)
     fleet = plane.Fleet(owner, settings.hosts)
     async with plane.running(owner.directory) as running:
         with plane.own_processor():
-            run_ = ladder.Ladder(owner, running, fleet, real, result)
-            await run_.climb(settings.sizes, ones=settings.ones)
-            await run_.disturb(max(settings.sizes))
-            await run_.leave()
+            climbed = ladder.Ladder(owner, running, fleet, real, result)
+            await climbed.climb(settings.sizes, ones=settings.ones)
+            await climbed.disturb(max(settings.sizes))

@@ -11,8 +11,10 @@ of the machine itself is neither needed nor touched.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import shutil
+import socket
 
 from bench.core import command, world
 from bench.path import topology
@@ -79,9 +81,8 @@ class _Switch:
         self._start(owner)
 
     def vsctl(self, *words: str) -> None:
-        command.run(
-            ["ovs-vsctl", f"--db={self._socket}", "--timeout=10", *words], place=self._place, env=self._env
-        )
+        argv = ["ovs-vsctl", f"--db={self._socket}", "--timeout=30", *words]
+        command.run(argv, place=self._place, env=self._env, timeout=40)
 
     def _start(self, owner: world.World) -> None:
         database = str(self._directory / "conf.db")
@@ -91,7 +92,7 @@ class _Switch:
             place=self._place,
             env=self._env,
         )
-        server.wait_until((self._directory / "db.sock").exists, what="listening")
+        server.wait_until(functools.partial(_accepts, self._directory / "db.sock"), what="listening")
         self.vsctl("--no-wait", "init")
         daemon = owner.start(
             ["ovs-vswitchd", self._socket, f"--unixctl={self._directory}/vswitchd.ctl"],
@@ -99,3 +100,9 @@ class _Switch:
             env=self._env,
         )
         daemon.wait_until((self._directory / "vswitchd.ctl").exists, what="listening")
+
+
+def _accepts(path: pathlib.Path) -> bool:
+    """Whether a server listens; the socket's file comes a moment earlier."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) == 0
