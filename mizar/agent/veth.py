@@ -9,6 +9,8 @@ What holds:
  - The far end is created in its namespace: it is never visible elsewhere, and its name need not be free here.
  - IPv6 is off on both ends before they come up: nothing is sent that the endpoint program must drop.
  - Checksum offload and segmentation offload stay on.
+ - The host side takes packets of any size: an endpoint that has raised its own MTU is told the right one by
+   the endpoint program, instead of losing packets in the veth without a trace.
  - An owned namespace is removed only if it is still the one that was made: another agent of the same
    machine may have taken over the name when the endpoint moved there.
 """
@@ -31,6 +33,8 @@ from mizar.agent import attachment, namespaces, netlink
 _SO_NETNS_COOKIE: Final = 71
 _GATEWAY: Final = decode.address4(layout.GATEWAY4)
 _LOOPBACK: Final = 1
+_HOST_SIDE_MTU: Final = 65535
+"""Largest of a veth, ETH_MAX_MTU."""
 
 
 class VethAttachments:
@@ -49,7 +53,7 @@ class VethAttachments:
         if (old.netns, old.ifname, old.addresses) != (new.netns, new.ifname, new.addresses):
             return False
         if (old.mac, old.mtu) != (new.mac, new.mtu):
-            self._requests.run(f"change interface of {new.name}", lambda ip: _change(ip, new, made.ifindex))
+            self._requests.run(f"change interface of {new.name}", lambda _: _change(new))
         return True
 
     def remove(
@@ -130,7 +134,7 @@ def _create_pair(ip: pyroute2.IPRoute, wanted: attachment.Attachment, netns: int
         "mtu": wanted.mtu,
     }
     try:
-        ip.link("add", ifname=wanted.host_ifname, kind="veth", mtu=wanted.mtu, peer=peer)
+        ip.link("add", ifname=wanted.host_ifname, kind="veth", mtu=_HOST_SIDE_MTU, peer=peer)
     except exceptions.NetlinkError as failure:
         if failure.code == errno.EEXIST:
             raise errors.ConflictError(
@@ -161,12 +165,11 @@ def _add_default_route(ip: pyroute2.IPRoute, index: int, netns: str) -> None:
         raise
 
 
-def _change(ip: pyroute2.IPRoute, new: attachment.Attachment, ifindex: int) -> None:
+def _change(new: attachment.Attachment) -> None:
     path = namespaces.path_of(new.netns)
     with namespaces.opened(path) as fd, namespaces.entered(fd), pyroute2.IPRoute() as inside:
         index = socket.if_nametoindex(new.ifname)
         inside.link("set", index=index, address=new.mac.hex(":"), mtu=new.mtu)
-    ip.link("set", index=ifindex, mtu=new.mtu)
 
 
 def _remove_link(ip: pyroute2.IPRoute, ifname: str) -> None:
