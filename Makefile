@@ -62,6 +62,11 @@ bench: install packages-test packages-demo packages-bench ## Measure beside peer
 bench-check: build ## Size and time of the programs beside the baseline; fails when one has grown by over 10 %
 	@$(BIN)/python -m bench check
 
+.PHONY: wheel
+wheel: build ## The package for hosts, programs compiled, in build/dist
+	@$(BIN)/pip wheel -qq --disable-pip-version-check --no-deps --no-build-isolation -w build/dist .
+	@ls build/dist/*.whl
+
 .PHONY: lock
 lock: $(VENV)/.ready ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/pip install --quiet uv
