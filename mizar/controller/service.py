@@ -41,7 +41,7 @@ from mizar.controller import (
 )
 from mizar.controller.hostqueue import HostState
 from mizar.controller.rollout import Change
-from mizar.model import kinds, objects
+from mizar.model import bulk, kinds, objects
 from mizar.plan import delta, planner, rows, state
 from mizar.store import protocol
 
@@ -182,7 +182,8 @@ class Controller:
             answer = then(what)
             try:
                 for step in planning.steps(committed.change, self.world.endpoints):
-                    self._plan(step, committed.revision)
+                    with bulk.collector_paused():
+                        self._plan(step, committed.revision)
                     await asyncio.sleep(0)
             except Exception:
                 # The planner no longer has what the store has. A new process will.

@@ -112,21 +112,48 @@ def _add_locations(message: node_pb2.Tables, group: list[rows.LocationRow]) -> N
 
 
 def _add_endpoints(message: node_pb2.Tables, group: list[rows.EndpointRow]) -> None:
-    message.endpoints.extend([endpoint(row) for row in group])
+    """What the endpoints of one network have in common is made once and copied: nearly all of each."""
+    add, common = message.endpoints.add, _Common()
+    for row in group:
+        _fill(add(), row, common)
 
 
 def endpoint(row: rows.EndpointRow) -> node_pb2.Endpoint:
-    return node_pb2.Endpoint(
-        key=node_pb2.EndpointKey(vpc=row.vpc, name=row.name),
-        vni=row.vni,
-        network=row.network,
-        shards=row.shards,
-        mac=row.mac,
-        addresses=row.addresses,
-        onlink=[node_pb2.Prefix(address=address, length=length) for address, length in row.onlink],
-        mtu=row.mtu,
-        veth=node_pb2.Veth(netns=row.netns, ifname=row.ifname),
-    )
+    made = node_pb2.Endpoint()
+    _fill(made, row, _Common())
+    return made
+
+
+def _fill(made: node_pb2.Endpoint, row: rows.EndpointRow, common: _Common) -> None:
+    made.CopyFrom(common[row.vpc, row.vni, row.network, row.shards, row.onlink, row.mtu])
+    made.key.name = row.name
+    made.mac = row.mac
+    made.addresses.extend(row.addresses)
+    if row.netns:
+        made.veth.netns = row.netns
+    if row.ifname:
+        made.veth.ifname = row.ifname
+
+
+_Shared = tuple[str, int, int, int, tuple[tuple[int, int], ...], int]
+"""Columns of a row that are those of its VPC and network: vpc, vni, network, shards, onlink, mtu."""
+
+
+class _Common(dict[_Shared, node_pb2.Endpoint]):
+    """Endpoints that have their network's part only, made when first asked for."""
+
+    def __missing__(self, shared: _Shared) -> node_pb2.Endpoint:
+        vpc, vni, network, shards, onlink, mtu = shared
+        made = self[shared] = node_pb2.Endpoint(
+            key=node_pb2.EndpointKey(vpc=vpc),
+            vni=vni,
+            network=network,
+            shards=shards,
+            onlink=[node_pb2.Prefix(address=address, length=length) for address, length in onlink],
+            mtu=mtu,
+            veth=node_pb2.Veth(),
+        )
+        return made
 
 
 _ADD: Final[Mapping[type[Any], Callable[[node_pb2.Tables, list[Any]], None]]] = {
