@@ -93,19 +93,12 @@ class Ladder:
     async def _singles(self, count: int) -> list[float]:
         """Seconds from the request to ready, one endpoint at a time."""
         times = []
-        watcher = self._plane.watch()
-        first_event = asyncio.ensure_future(anext(watcher))
-        await asyncio.sleep(0)
         for number in range(self._next, self._next + count):
             raw = plane.spread(number, 1, self._hosts)
             begun = time.perf_counter()
             await self._plane.apply(raw)
-            event = await first_event
-            while not (event.object.metadata.name == f"e{number}" and event.object.status.ready):
-                event = await anext(watcher)
+            await self._plane.ready(f"e{number}")
             times.append(time.perf_counter() - begun)
-            first_event = asyncio.ensure_future(anext(watcher))
-        first_event.cancel()
         self._next += count
         return times
 

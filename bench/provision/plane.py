@@ -29,6 +29,7 @@ NETWORK: Final = "all"
 _CIDR: Final = "10.0.0.0/8"
 _FIRST: Final = int(ipaddress.IPv4Address("10.0.0.1"))
 _PATIENCE: Final = 300.0
+_ASK_SECONDS: Final = 0.0003
 # Fleet and controller each have a processor, as they have machines of their own in a cluster.
 FLEET_CPUS: Final = "1"
 CONTROLLER_CPU: Final = 0
@@ -100,9 +101,11 @@ class Plane:
         health = self.controller.health()
         return health.connected == health.hosts
 
-    def watch(self) -> AsyncIterator[Any]:
-        """Endpoints from now on, as a client would watch them."""
-        return self.controller.watch(kinds.ENDPOINT, vpc=VPC, since=self.controller.health().revision)
+    async def ready(self, name: str) -> None:
+        """Until the endpoint is ready; asks often enough to be no part of what is measured."""
+        ref = kinds.Ref(kinds.ENDPOINT, VPC, name)
+        while not _is_ready(await self.controller.get(ref)):
+            await asyncio.sleep(_ASK_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -112,6 +115,10 @@ async def running(directory: pathlib.Path, *, timing: config.Timing | None = Non
         agents = link.Agents()
         async with service.Controller(store, connector=agents.connector, timing=timing) as controller:
             yield Plane(controller)
+
+
+def _is_ready(found: objects.Declared) -> bool:
+    return found.status is not None and found.status.ready
 
 
 @contextlib.contextmanager
