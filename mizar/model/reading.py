@@ -103,10 +103,16 @@ def _class_of(raw: object) -> type[objects.Declared]:
 
 def _explained(error: pydantic.ValidationError, cls: type[objects.Declared], raw: Any) -> FieldError:
     details = error.errors(include_url=False)
-    # A rule that was broken says more than a field that is unknown; else in order of the fields.
     first = details[0]
+    if first["type"] == "missing":  # what is missing may be there, misspelt
+        first = next((detail for detail in details if _is_beside(detail, first)), first)
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return FieldError(f"{_who(cls.KIND, raw)}: {_sentence(first, cls)}{more}", path=first["loc"])
+
+
+def _is_beside(detail: ErrorDetails, missing: ErrorDetails) -> bool:
+    """Whether it is an unknown field where another is missing."""
+    return detail["type"] == "extra_forbidden" and detail["loc"][:-1] == missing["loc"][:-1]
 
 
 def _who(kind: kinds.Kind, raw: Mapping[str, Any]) -> str:
