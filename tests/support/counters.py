@@ -40,7 +40,8 @@ class Since:
     def __init__(self, lab: lab_module.Lab, *, vpc: str | None = None) -> None:
         self._lab = lab
         self._vpc = vpc
-        self._verdicts = {machine.name: verdicts(lab, machine.name) for machine in lab.topology.hosts}
+        hosts = [obj["metadata"]["name"] for obj in lab.client.list(kinds.HOST)]
+        self._verdicts = {host: verdicts(lab, host) for host in hosts}
         self._roles = roles(lab, vpc) if vpc else Counts()
 
     def verdicts(self, host: str) -> Counts:
