@@ -20,8 +20,6 @@ from mizar.dataplane import capi
 from mizar.dataplane.protocol import Hook, TransitMode
 
 _SIOCETHTOOL: Final = 0x8946
-_GET_TSO: Final = 0x1E
-_GET_GSO: Final = 0x23
 _GET_DRIVER: Final = 0x03
 _IFREQ: Final = struct.Struct("16sP16x")
 _DRIVER_INFO_SIZE: Final = 196
@@ -33,8 +31,6 @@ class Nic:
     name: str
     driver: str
     """"veth", "ixgbe"; "" if the interface does not say."""
-    segments_late: bool
-    """GSO or TSO is on: packets of many segments cross it whole."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +57,6 @@ def _ethtool(name: str, request: bytearray) -> bytearray | None:
     return request
 
 
-def _feature(name: str, command: int) -> bool:
-    answer = _ethtool(name, bytearray(struct.pack("=II", command, 0)))
-    return answer is not None and struct.unpack("=II", answer)[1] != 0
-
-
 def describe(ifindex: int) -> Nic:
     """The interface, in the network namespace of the calling thread."""
     try:
@@ -76,7 +67,7 @@ def describe(ifindex: int) -> Nic:
         ) from exc
     info = _ethtool(name, bytearray(struct.pack("=I", _GET_DRIVER)).ljust(_DRIVER_INFO_SIZE, b"\0"))
     driver = bytes(info[4:36]).split(b"\0")[0].decode() if info else ""
-    return Nic(ifindex, name, driver, segments_late=_feature(name, _GET_GSO) or _feature(name, _GET_TSO))
+    return Nic(ifindex, name, driver)
 
 
 def transit_choices(nic: Nic, mode: TransitMode) -> list[Choice]:
@@ -89,7 +80,7 @@ def transit_choices(nic: Nic, mode: TransitMode) -> list[Choice]:
         case TransitMode.XDP:
             return [xdp, Choice(Hook.XDP_GENERIC, f"asked for; driver {driver} refuses native XDP")]
         case TransitMode.AUTO:
-            if nic.driver == "veth" and nic.segments_late:
-                return [Choice(Hook.TCX, "veth with GSO on: native XDP would make its peer segment")]
+            if nic.driver == "veth":
+                return [Choice(Hook.TCX, "veth: native XDP would copy each packet and make its peer segment")]
             native = Choice(Hook.XDP, f"driver {driver} runs XDP natively")
             return [native, Choice(Hook.TCX, f"driver {driver} refuses native XDP")]

@@ -37,7 +37,7 @@ class TransitMode(enum.StrEnum):
     """Where the transit program is wanted."""
 
     AUTO = "auto"
-    """XDP native where the driver has it, tcx where the NIC must keep GSO (a veth with GSO on)."""
+    """XDP native where the driver has it; tcx on a veth, which would lose GSO and copy every packet."""
     XDP = "xdp"
     """XDP: native, else generic."""
     TCX = "tcx"

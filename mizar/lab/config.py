@@ -72,10 +72,9 @@ class LabConfig:
             )
 
     @property
-    def may_run_xdp(self) -> bool:
-        """Whether agents may choose XDP: asked to, or left alone on a NIC without GSO to lose."""
-        chosen = self.transit is Transit.AUTO and self.wire is Wire.SEGMENTING
-        return (chosen or self.transit is Transit.XDP) and self.mtu <= MAX_XDP_MTU
+    def runs_xdp(self) -> bool:
+        """Whether agents run XDP: only if asked to, since on a veth they choose tcx."""
+        return self.transit is Transit.XDP
 
     def as_json(self) -> dict[str, Any]:
         return {

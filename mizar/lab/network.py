@@ -51,7 +51,7 @@ def build(plan: topology.Topology, wanted: config.LabConfig) -> None:
         for machine in plan.machines:
             _address(machine)
             _shape(machine, wanted.wire)
-        if wanted.may_run_xdp:
+        if wanted.runs_xdp:
             _run_cable_program(plan.hosts)
 
 

@@ -8,18 +8,16 @@ import pytest
 from mizar.dataplane import nic
 from mizar.dataplane.protocol import Hook, TransitMode
 
-VETH_GSO = nic.Nic(2, "eth0", "veth", segments_late=True)
-VETH_PLAIN = nic.Nic(2, "eth0", "veth", segments_late=False)
-CARD = nic.Nic(2, "eth0", "ixgbe", segments_late=True)
+VETH = nic.Nic(2, "eth0", "veth")
+CARD = nic.Nic(2, "eth0", "ixgbe")
 
 
 @pytest.mark.parametrize(
     ("interface", "mode", "hooks"),
     [
-        (VETH_GSO, TransitMode.AUTO, [Hook.TCX]),
-        (VETH_PLAIN, TransitMode.AUTO, [Hook.XDP, Hook.TCX]),
+        (VETH, TransitMode.AUTO, [Hook.TCX]),
         (CARD, TransitMode.AUTO, [Hook.XDP, Hook.TCX]),
-        (VETH_GSO, TransitMode.XDP, [Hook.XDP, Hook.XDP_GENERIC]),
+        (VETH, TransitMode.XDP, [Hook.XDP, Hook.XDP_GENERIC]),
         (CARD, TransitMode.TCX, [Hook.TCX]),
     ],
 )
