@@ -109,6 +109,8 @@ def _add_list(made: fastapi.APIRouter, kind: kinds.Kind) -> None:
         if watch:
             events = controller(request).watch(kind, vpc=vpc, since=since)
             return responses.StreamingResponse(_lines(events), media_type=NDJSON)
+        if kind is kinds.ENDPOINT:
+            return await _streamed(controller(request).endpoints_json(vpc=vpc))
         return _json(objects.dump_list(await controller(request).listing(kind, vpc=vpc)))
 
     made.get(
@@ -118,6 +120,19 @@ def _add_list(made: fastapi.APIRouter, kind: kinds.Kind) -> None:
         response_model=list[cls],  # type: ignore[valid-type]  # a class chosen at run time
         responses=openapi.refusals(404, 410),
     )(list_objects)
+
+
+async def _streamed(pieces: AsyncIterator[bytes]) -> fastapi.Response:
+    """An answer of any length. What is wrong with the request shows with its first piece, in time for a
+    status of its own."""
+    first = await anext(pieces)
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return responses.StreamingResponse(all_of_them(), media_type=JSON)
 
 
 async def _lines(events: AsyncIterator[feed.Event]) -> AsyncIterator[bytes]:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
-from typing import NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable
+from typing import Final, NamedTuple
 
 from mizar import errors
 from mizar.controller import status, watching
@@ -24,6 +24,9 @@ from mizar.store import events, protocol
 
 _log = logging.getLogger(__name__)
 
+_TURN: Final = 1000
+"""Endpoints looked at between two turns for others."""
+
 
 class Event(NamedTuple):
     """One line of a watch."""
@@ -32,10 +35,8 @@ class Event(NamedTuple):
     object: objects.AnyObject
 
 
-class Present(Protocol):
-    """Lists what there is: Controller.listing."""
-
-    def __call__(self, kind: kinds.Kind, *, vpc: str | None) -> Awaitable[list[objects.AnyObject]]: ...
+Present = Callable[[kinds.Kind, str | None], AsyncIterator[objects.Declared]]
+"""What there is of a kind, in a VPC if given, one by one."""
 
 
 class Feed:
@@ -74,8 +75,14 @@ class Feed:
         watcher = self._watchers.add(kind, vpc)
         self._board.watched = True
         try:
-            for event in await self._first(kind, vpc, since, present):
-                yield event
+            if since is None:
+                async for obj in present(kind, vpc):
+                    self._follow_up(obj)
+                    yield Event(EventType.ADDED, obj)
+            else:
+                await self._follow_late(kind, vpc, present)
+                for event in self._missed(kind, vpc, since):
+                    yield event
             while (entry := await watcher.next()) is not None:
                 news = self._event(entry.type, entry.ref, entry.object)
                 if news is not None:
@@ -93,15 +100,22 @@ class Feed:
 
     # ------------------------------------------------------------ what a new watcher is told first
 
-    async def _first(
-        self, kind: kinds.Kind, vpc: str | None, since: int | None, present: Present
-    ) -> list[Event]:
-        missed = [] if since is None else self._missed(kind, vpc, since)
-        there = await present(kind, vpc=vpc)
-        for obj in there:
-            if isinstance(obj, objects.Declared) and obj.status is not None and not obj.status.ready:
-                self._board.track(views_.subject_of(obj), obj.metadata.resource_version or 0)
-        return missed if since is not None else [Event(EventType.ADDED, obj) for obj in there]
+    def _follow_up(self, obj: objects.Declared) -> None:
+        """Give news of an object once it is ready, if it is not."""
+        if obj.status is not None and not obj.status.ready:
+            self._board.track(views_.subject_of(obj), obj.metadata.resource_version or 0)
+
+    async def _follow_late(self, kind: kinds.Kind, vpc: str | None, present: Present) -> None:
+        """The same for all that is not ready. Of endpoints, only those that a late host must know are looked
+        at: there may be a million others."""
+        if kind is not kinds.ENDPOINT:
+            async for obj in present(kind, vpc):
+                self._follow_up(obj)
+            return
+        for count, subject in enumerate(tuple(self._board.late_endpoints()), start=1):
+            self._board.track_latest(subject)
+            if count % _TURN == 0:
+                await asyncio.sleep(0)
 
     def _missed(self, kind: kinds.Kind, vpc: str | None, since: int) -> list[Event]:
         subscription = self._store.watch(since)

@@ -260,12 +260,25 @@ class Controller:
         """All objects of a kind, those of one VPC if given."""
         if kind.read_only:
             return await self._list_roles(kind, vpc)
-        made: list[objects.AnyObject] = []
-        for obj in self._store.select(kind, vpc):
-            made.append(self._views.of(obj))
-            if len(made) % _PAGE == 0:
+        return [obj async for obj in self._present_ones(kind, vpc)]
+
+    async def _present_ones(self, kind: kinds.Kind, vpc: str | None) -> AsyncIterator[objects.Declared]:
+        """One by one, with turns for others."""
+        for count, obj in enumerate(self._store.select(kind, vpc), start=1):
+            yield self._views.of(obj)
+            if count % _PAGE == 0:
                 await asyncio.sleep(0)
-        return made
+
+    async def endpoints_json(self, *, vpc: str | None = None) -> AsyncIterator[bytes]:
+        """The JSON array of all endpoints, in pieces: what `listing` would be written as, at a tenth of the
+        cost and in no memory to speak of."""
+        before = b"["
+        for page in self._store.endpoint_texts(vpc):
+            if page:
+                yield before + ",".join([self._views.written(one) for one in page]).encode()
+                before = b","
+            await asyncio.sleep(0)
+        yield b"[]" if before == b"[" else b"]"
 
     async def _list_roles(self, kind: kinds.Kind, vpc: str | None) -> list[objects.AnyObject]:
         if vpc is not None and all(one.fact.name != vpc for one in self.world.vpcs.values()):
@@ -325,4 +338,4 @@ class Controller:
     ) -> AsyncIterator[feed.Event]:
         """What there is and what happens to it, or what happened after the version `since`:
         feed.Feed.watch."""
-        return self._feed.watch(kind, vpc=vpc, since=since, present=self.listing)
+        return self._feed.watch(kind, vpc=vpc, since=since, present=self._present_ones)

@@ -186,6 +186,25 @@ class Board:
         elif found.host is not None and found.reason != _REFUSED:
             self._waiting.setdefault(found.host, collections.deque()).append((version, subject))
 
+    def track_latest(self, subject: Subject) -> None:
+        """The same for an object whose version is not at hand: up to the latest, so news may come of one that
+        was ready already, and never none."""
+        self.track(subject, self._pusher.version)
+
+    def late_endpoints(self) -> Iterator[Subject]:
+        """Endpoints that a host must know which has not acknowledged everything, or has refused something;
+        all others are ready. Costs what those hosts know."""
+        pusher = self._pusher
+        for name, queue in pusher.hosts.items():
+            host = self._world.hosts.get(name)
+            if host is None or (queue.settled(pusher.version) and not queue.failing):
+                continue
+            yield from (Subject("Endpoint", serial) for serial in host.endpoints)
+            for space in host.bounces.values():
+                for holders, inside in zip(space.holders, space.index, strict=True):
+                    if inside and name in holders:
+                        yield from (Subject("Endpoint", fact.id) for fact in inside.values())
+
     def rest(self) -> None:
         """Nobody watches any more."""
         self.watched = False

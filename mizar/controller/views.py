@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from mizar.controller.status import Subject
 from mizar.model import objects
 from mizar.plan import state
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
+from mizar.store.records import EndpointText
 
 _DELETING: Final = status.Verdict(ready=False, reason="Deleting", message="being deleted")
 
@@ -53,6 +55,15 @@ class Views:
             case objects.Endpoint():
                 more |= _endpoint(obj)
                 return obj.model_copy(update={"status": (obj.status or _ENDPOINT).model_copy(update=more)})
+
+    def written(self, one: EndpointText) -> str:
+        """The JSON of an endpoint with its whole status: what `of` would be written as."""
+        if one.deleted:
+            verdict = _DELETING
+        else:
+            verdict = self._board.verdict(Subject("Endpoint", one.serial), one.revision)
+        rest = _READY_TEXT if verdict is status.READY else _verdict_text(verdict)
+        return f'{one.text},"netns":{json.dumps(one.netns or _made_netns(one.vpc, one.name))},{rest}}}}}'
 
     def _verdict(self, obj: objects.Declared) -> status.Verdict:
         if obj.metadata.deletion_timestamp is not None:
@@ -107,8 +118,12 @@ def _serial(obj: objects.Endpoint) -> int | None:
 
 def _endpoint(obj: objects.Endpoint) -> dict[str, Any]:
     """The namespace that the agent makes when none is named (node.proto, Veth)."""
-    made = f"mizar.{obj.metadata.vpc}.{obj.metadata.name}"
+    made = _made_netns(obj.metadata.vpc, obj.metadata.name)
     return {"host": obj.spec.host, "netns": obj.spec.netns or made}
+
+
+def _made_netns(vpc: str, name: str) -> str:
+    return f"mizar.{vpc}.{name}"
 
 
 def _condition(verdict: status.Verdict) -> objects.Condition:
@@ -120,6 +135,18 @@ def _condition(verdict: status.Verdict) -> objects.Condition:
     )
 
 
+def _verdict_text(verdict: status.Verdict) -> str:
+    """The fields of a status that follow from a verdict, without braces."""
+    fields: dict[str, Any] = {
+        "ready": verdict.ready,
+        "conditions": [_condition(verdict).model_dump(by_alias=True, exclude_none=True)],
+    }
+    if verdict.message:
+        fields["message"] = verdict.message
+    return json.dumps(fields, separators=(",", ":"))[1:-1]
+
+
+_READY_TEXT: Final = _verdict_text(status.READY)
 _HOST: Final = objects.HostStatus.model_construct()
 _VPC: Final = objects.VpcStatus.model_construct()
 _NETWORK: Final = objects.NetworkStatus.model_construct()

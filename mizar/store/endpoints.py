@@ -104,10 +104,32 @@ def get(tx: SqliteTransaction, ref: kinds.Ref) -> objects.Endpoint | None:
 
 def page(tx: SqliteTransaction, vpc: records.VpcRecord, *, after: str, limit: int) -> list[objects.Endpoint]:
     """Endpoints by name, the first `limit` after a name."""
+    return [_object(tx, record, vpc.name) for record in _page(tx, vpc, after, limit)]
+
+
+def text_page(
+    tx: SqliteTransaction, vpc: records.VpcRecord, *, after: str, limit: int
+) -> list[records.EndpointText]:
+    """The same as JSON."""
+    return [
+        records.endpoint_text(
+            record,
+            store=tx.store,
+            vpc=vpc.name,
+            network=network_of(tx, record).name,
+            host=tx.host_name(record.host),
+        )
+        for record in _page(tx, vpc, after, limit)
+    ]
+
+
+def _page(
+    tx: SqliteTransaction, vpc: records.VpcRecord, after: str, limit: int
+) -> Iterator[records.EndpointRecord]:
     rows = tx.db.execute(
         "SELECT * FROM endpoint WHERE vni = ? AND name > ? ORDER BY name LIMIT ?", (vpc.vni, after, limit)
     )
-    return [_object(tx, records.EndpointRecord(*row), vpc.name) for row in rows]
+    return (records.EndpointRecord(*row) for row in rows)
 
 
 def example(tx: SqliteTransaction, record: records.HostRecord | records.NetworkRecord, *, live: bool) -> str:

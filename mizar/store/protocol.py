@@ -25,6 +25,7 @@ from typing import NamedTuple, Protocol
 from mizar.model import kinds, objects
 from mizar.plan import planner
 from mizar.store import events
+from mizar.store.records import EndpointText
 
 
 class Outcome(enum.StrEnum):
@@ -102,6 +103,10 @@ class Store(Protocol):
     def select(self, kind: kinds.Kind, vpc: str | None = None) -> Iterator[objects.Declared]:
         """All objects of a kind by name, those of one VPC if given. Reads in pages: what is written meanwhile
         may or may not be in it. NotFoundError: no such VPC."""
+
+    def endpoint_texts(self, vpc: str | None = None) -> Iterator[Sequence[EndpointText]]:
+        """All endpoints by VPC and name, those of one VPC if given, as JSON without the end of their status;
+        in pages, some of which may be empty. As `select` otherwise."""
 
     def count(self, kind: kinds.Kind) -> int: ...
 

@@ -12,9 +12,9 @@ import functools
 import json
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from mizar.model import addresses, facts, objects
+from mizar.model import addresses, facts, kinds, objects
 
 
 @dataclass(eq=False)
@@ -198,6 +198,38 @@ def endpoint(record: EndpointRecord, *, store: bytes, vpc: str, network: str, ho
             },
             "status": {"addresses": texts, "mac": facts.mac_text(record.serial), "host": host},
         }
+    )
+
+
+class EndpointText(NamedTuple):
+    """An endpoint's JSON up to what the store does not know: `text` ends inside of the status."""
+
+    serial: int
+    revision: int
+    deleted: bool
+    vpc: str
+    name: str
+    netns: str
+    text: str
+
+
+def endpoint_text(record: EndpointRecord, *, store: bytes, vpc: str, network: str, host: str) -> EndpointText:
+    """What `endpoint` would be written as, without the object: a list may be of a million. Names are DNS
+    labels and addresses are ours, so they need no escaping."""
+    numbers = ",".join([f'"{addresses.to_text(number)}"' for number in unpack(record.addresses)])
+    deleted = f'"deletionTimestamp":"{timestamp(record.deleted)}",' if record.deleted is not None else ""
+    netns = f',"netns":{json.dumps(record.netns)}' if record.netns else ""
+    ifname = f',"ifname":{json.dumps(record.ifname)}' if record.ifname else ""
+    text = (
+        f'{{"apiVersion":"{kinds.API_VERSION}","kind":"Endpoint","metadata":{{"name":"{record.name}",'
+        f'"labels":{record.labels or "{}"},"uid":"{uid(store, record.serial)}",'
+        f'"resourceVersion":{record.revision},"creationTimestamp":"{timestamp(record.created)}",{deleted}'
+        f'"vpc":"{vpc}"}},"spec":{{"type":"simple","network":"{network}","host":"{host}",'
+        f'"addresses":[{"" if record.automatic else numbers}]{netns}{ifname}}},'
+        f'"status":{{"addresses":[{numbers}],"mac":"{facts.mac_text(record.serial)}","host":"{host}"'
+    )
+    return EndpointText(
+        record.serial, record.revision, record.deleted is not None, vpc, record.name, record.netns, text
     )
 
 

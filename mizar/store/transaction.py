@@ -548,6 +548,13 @@ class SqliteTransaction:
             return []
         return endpoints.page(self, record, after=after, limit=limit)
 
+    def endpoint_texts(self, vpc: str, *, after: str, limit: int) -> list[records.EndpointText]:
+        """The same, as the JSON that they will be."""
+        record = self.vpc(vpc)
+        if record is None:
+            return []
+        return endpoints.text_page(self, record, after=after, limit=limit)
+
     def _vpc_object(self, vpc: records.VpcRecord) -> objects.Vpc:
         inside = [network for network in self.networks(vpc.vni).values() if network.deleted is None]
         count = sum(network.live for network in self.networks(vpc.vni).values())

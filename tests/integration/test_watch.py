@@ -103,6 +103,24 @@ def test_a_watch_from_a_version_has_what_was_missed(agents: cluster.Cluster, tmp
     asyncio.run(story())
 
 
+def test_a_watch_from_a_version_follows_what_was_not_ready_then(
+    agents: cluster.Cluster, tmp_path: pathlib.Path
+) -> None:
+    async def story() -> None:
+        async with plane.running(tmp_path) as p:
+            await p.apply(*agents.manifests, vpc(), network(), endpoint("b"))
+            await p.ready("host h2", "endpoint blue/b")
+            agents["h2"].stop()
+            await p.apply(endpoint("a", host="h2"))
+            events = p.controller.watch(kinds.ENDPOINT, since=p.controller.health().revision)
+            turned = asyncio.create_task(until(events, "MODIFIED", "a", ready=True))
+            await asyncio.sleep(0)
+            agents["h2"].start()
+            await turned
+
+    asyncio.run(story())
+
+
 def test_a_version_from_before_the_start_is_too_old(agents: cluster.Cluster, tmp_path: pathlib.Path) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
