@@ -105,6 +105,9 @@ def _bars(axis: Any, panel: Bars, taken: samples.Samples) -> None:
 
 
 def _curves(axis: Any, panel: Curves) -> None:
+    if not any(points for _, points in panel.curves):
+        axis.axis("off")  # not measured, and a logarithmic axis needs a number
+        return
     for index, (label, points) in enumerate(panel.curves):
         colour = _OURS if index == 0 else _THEIRS[index % len(_THEIRS)]
         axis.plot(

@@ -93,6 +93,9 @@ def sweep() -> list[str]:
         if _orphaned(path.name):
             shutil.rmtree(path, ignore_errors=True)
             swept.append(str(path))
+    for path in sorted(pathlib.Path(tempfile.gettempdir()).glob(f"{PREFIX}.*.*")):
+        if _orphaned(path.name):
+            shutil.rmtree(path, ignore_errors=True)
     made = [*_NETNS_DIR.glob(f"{PREFIX}.*.*"), *_NETNS_DIR.glob(f"mizar.{PREFIX}-*")]
     for path in sorted(made):
         if _orphaned(path.name.removeprefix("mizar.")):
