@@ -254,22 +254,23 @@ class HostQueue:
         if not refused:
             return
         rows = {row.key: row for row in message.upserts if row.key in refused}
-        for key, text in refused.items():
-            if not self._has_newer(key):
-                part = next((part for part in reversed(message.parts) if _has(part.batch, key)), None)
-                again = before.get(key) if part is None or part.is_retry else None
-                self.failing[key] = Failure(text, rows.get(key), again.part if again else part)
+        parts = {key: part for part in message.parts for key in _keys(part.batch)}
+        for key in refused.keys() - self._newer():
+            part = parts.get(key)
+            again = before.get(key) if part is None or part.is_retry else None
+            self.failing[key] = Failure(refused[key], rows.get(key), again.part if again else part)
         self.has_refused = True
 
     def _forget_failures(self, message: Outgoing) -> dict[Key, Failure]:
         keys = itertools.chain((row.key for row in message.upserts), message.removals)
         return {key: self.failing.pop(key) for key in keys if key in self.failing}
 
-    def _has_newer(self, key: Key) -> bool:
-        """Something queued or in flight replaces the row anyway. Looked at only after a refusal."""
+    def _newer(self) -> set[Key]:
+        """Rows that something queued or in flight replaces anyway. All are read: only after a refusal."""
         queued = (item.batch for item in self.items)
         sent = (part.batch for message in self.in_flight for part in message.parts)
-        return key in self.held or any(_has(batch, key) for batch in itertools.chain(queued, sent))
+        batches = itertools.chain(queued, sent)
+        return set(self.held).union(*map(_keys, batches))
 
     def refuses(self, change: Rollout) -> bool:
         """Rows of this change were refused and are to be tried again."""
@@ -291,8 +292,8 @@ class HostQueue:
         )
 
 
-def _has(batch: Batch, key: Key) -> bool:
-    return key in batch.removals or any(row.key == key for row in batch.upserts)
+def _keys(batch: Batch) -> Iterator[Key]:
+    return itertools.chain((row.key for row in batch.upserts), batch.removals)
 
 
 def needs(rollout: Rollout, stage: int) -> Callable[[], bool]:

@@ -72,6 +72,11 @@ class Resync:
         return behind == (self._reached.get(host, phase) < phase - 1)
 
     @property
+    def level(self) -> int:
+        """The latest phase that is open to all."""
+        return next((phase for phase, count in enumerate(self._counts) if count), PHASES) + 1
+
+    @property
     def over(self) -> bool:
         return not self._reached
 
@@ -102,6 +107,7 @@ class Pusher:
         self._retry_delay = retry_delay
         self._rollouts: dict[Rollout, None] = {}
         self._resync = Resync()
+        self._level = self._resync.level
         self._on_pruned: list[Callable[[], None]] = []
 
     @property
@@ -352,8 +358,12 @@ class Pusher:
             self._pruned()
 
     def _wake_resync(self) -> None:
-        for name in self._resync.hosts:
-            self.hosts[name].wake()
+        """Once a phase and not once a host that has come to it: with a thousand hosts that is a million. Who
+        is the last to come is awake, because it has just acknowledged."""
+        before, self._level = self._level, self._resync.level
+        if self._level > before:
+            for name in self._resync.hosts:
+                self.hosts[name].wake()
 
     def _check_prune(self, queue: HostQueue) -> None:
         """Queue PRUNE once no snapshot is under way and the host's old breaks are open."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from typing import Any, Final
@@ -46,7 +47,13 @@ def tables(upserts: Iterable[Row]) -> node_pb2.Tables:
 
 
 def _add_hosts(message: node_pb2.Tables, group: list[rows.HostRow]) -> None:
-    message.hosts.extend([node_pb2.Host(address=row.address, name=row.name) for row in group])
+    message.hosts.extend([_host(row) for row in group])
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _host(row: rows.HostRow) -> node_pb2.Host:
+    """Cached: a cluster that comes up has every host told of every other."""
+    return node_pb2.Host(address=row.address, name=row.name)
 
 
 def _add_vpcs(message: node_pb2.Tables, group: list[rows.VpcRow]) -> None:
