@@ -19,7 +19,7 @@ from bench.core import command, world
 from bench.provision import fleet
 from mizar import errors
 from mizar.controller import config, hostqueue, link, service
-from mizar.model import kinds, objects, reading
+from mizar.model import addresses, kinds, objects, reading
 from mizar.store import sqlite
 
 VPC: Final = f"{world.PREFIX}-{os.getpid()}"
@@ -154,7 +154,7 @@ def network(*, bouncers: int, replicas: int = 1) -> dict[str, Any]:
 
 
 def address(number: int) -> str:
-    return str(ipaddress.IPv4Address(_FIRST + number))
+    return addresses.to_text(_FIRST + number)
 
 
 def endpoint(number: int, on: str) -> dict[str, Any]:
