@@ -49,6 +49,11 @@ class Edit:
     def upsert(self, stage: Stage, host: str, row: rows.Row) -> None:
         self.delta.batch(stage, host).upserts.append(row)
 
+    def upsert_head(self, stage: Stage, host: str, row: rows.VpcRow | rows.NetworkRow) -> None:
+        """Before what is noted already: a stage may take several messages, and agents refuse rows whose
+        network or VPC they do not know. So networks are compared first, and VPCs come before them."""
+        self.delta.batch(stage, host).upserts.insert(0, row)
+
     def remove(self, host: str, key: rows.Key) -> None:
         self.delta.batch(Stage.BREAK, host).removals.append(key)
 
@@ -93,31 +98,31 @@ class Edit:
         elif isinstance(after, rows.VpcRow):
             self._change_vpc(host, before if isinstance(before, rows.VpcRow) else None, after, uses=uses)
         elif isinstance(before, rows.NetworkRow) and before.bounces:
-            self.upsert(Stage.BREAK, host, after)
+            self.upsert_head(Stage.BREAK, host, after)
         else:
-            self.upsert(Stage.BOUNCERS if after.bounces else _BEFORE_USE[divides], host, after)
+            self.upsert_head(Stage.BOUNCERS if after.bounces else _BEFORE_USE[divides], host, after)
 
     def _change_vpc(self, host: str, before: rows.VpcRow | None, after: rows.VpcRow, *, uses: bool) -> None:
         if before is None:
             # Agents take a network only after its VPC. Nobody uses the row yet: neither endpoints here, which
             # come last, nor others, who turn to a new divider in a later stage.
-            self.upsert(Stage.BOUNCERS, host, after)
+            self.upsert_head(Stage.BOUNCERS, host, after)
         elif before.divides and not after.divides:
             # The others must have turned to other dividers before it stops; its own endpoints turn with them.
             self.delta.replaces = True
             if uses:
-                self.upsert(Stage.HOSTS, host, after._replace(divides=True))
-            self.upsert(Stage.BREAK, host, after)
+                self.upsert_head(Stage.HOSTS, host, after._replace(divides=True))
+            self.upsert_head(Stage.BREAK, host, after)
         elif before.dividers and not after.dividers:
-            self.upsert(Stage.BREAK, host, after)
+            self.upsert_head(Stage.BREAK, host, after)
         elif after.divides and not before.divides:
             # Until all its routes are there its own endpoints ask the dividers of before.
             early = after._replace(dividers=before.dividers) if before.dividers else after
-            self.upsert(Stage.DIVIDERS, host, early)
+            self.upsert_head(Stage.DIVIDERS, host, early)
             if early != after:
-                self.upsert(Stage.HOSTS, host, after)
+                self.upsert_head(Stage.HOSTS, host, after)
         else:
-            self.upsert(Stage.HOSTS if after.dividers else Stage.BOUNCERS, host, after)
+            self.upsert_head(Stage.HOSTS if after.dividers else Stage.BOUNCERS, host, after)
 
     def _compare_shards(
         self, host: str, before: cells.Cell, after: cells.Cell, vpc: state.VpcState, space: state.Space | None

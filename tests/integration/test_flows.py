@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+from collections.abc import Callable
 
 import pytest
 
 from mizar import errors
+from mizar.rpc import wire
+from mizar.rpc.gen.mizar.node.v1 import node_pb2
 from tests.integration import cluster, plane
 from tests.integration.manifests import endpoint, network, vpc
 
@@ -166,3 +169,30 @@ async def _has(agent: cluster.Agent, endpoints: set[str]) -> bool:
 
 async def _reason(p: plane.Plane, name: str, reason: str) -> bool:
     return bool((await p.get(name)).status.conditions[0].reason == reason)
+
+
+def test_a_new_bouncer_takes_its_rows_in_messages_of_any_size(
+    agents: cluster.Cluster, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its role comes before the rows that need it, even where one message does not hold them all."""
+    monkeypatch.setattr(wire, "CHUNK_ROWS", 2)
+
+    async def story() -> None:
+        async with plane.running(tmp_path) as p:
+            some = [endpoint(f"e{number}", host="h1") for number in range(12)]
+            await p.apply(*agents.manifests, vpc(), network(bouncers=1), *some)
+            await p.ready("network blue/web")
+            await p.apply(network(bouncers=4, replicas=4))
+            await p.ready("network blue/web")
+            for host in ("h1", "h2", "h3", "h4"):
+                assert len(agents[host].locations()) == len(some)
+                role = agents.log.position(_tells(host, "networks"))
+                first = agents.log.position(_tells(host, "locations"))
+                assert role <= first
+
+    asyncio.run(story())
+
+
+def _tells(host: str, table: str) -> Callable[[str, node_pb2.SyncRequest], bool]:
+    """Messages to `host` with rows of `table`."""
+    return lambda name, message: name == host and bool(getattr(message.upsert, table))
