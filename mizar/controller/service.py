@@ -95,8 +95,9 @@ class Controller:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        everything = await self._in_database(self._store.everything)
-        planner.apply(self.world, everything)
+        with bulk.collector_paused():
+            everything = await self._in_database(self._store.everything)
+            planner.apply(self.world, everything)
         self.pusher = pusher.Pusher(
             snapshot=self._snapshot,
             later=loop.call_later,

@@ -222,17 +222,18 @@ class _InVpc:
         numbers = tuple(map(addresses.parse, spec.addresses))
         for number in numbers:
             allowed.check(ref, number)
+        labels = obj.metadata.labels
         put = _Put(
-            ref=ref,
-            serial=serial,
-            network=network,
-            host=host,
-            numbers=numbers,
-            automatic=not numbers,
-            netns=spec.netns or "",
-            ifname=spec.ifname or "",
-            labels=records.labels_text(obj.metadata.labels),
-            before=before,
+            ref,
+            serial,
+            network,
+            host,
+            numbers,
+            not numbers,
+            spec.netns or "",
+            spec.ifname or "",
+            records.labels_text(labels) if labels else "",
+            before,
         )
         return put if before is None or self._differs(put, obj, before) else None
 
@@ -331,8 +332,7 @@ class _InVpc:
 
     def _write(self, puts: Sequence[_Put]) -> None:
         tx = self._tx
-        for put in puts:
-            tx.put("endpoint", put.serial, self._fact(put))
+        tx.put_many("endpoint", {put.serial: self._fact(put) for put in puts})
         tx.db.executemany(_PUT, [self._row(put) for put in puts])
         self._count(puts)
 
@@ -369,11 +369,10 @@ class _InVpc:
     def _count(self, puts: Sequence[_Put]) -> None:
         """What came to each network and host, and what left a host."""
         came: Counter[records.NetworkRecord | records.HostRecord] = Counter()
+        came.update([put.network for put in puts if put.before is None])
+        came.update([put.host for put in puts if put.before is None])
         for put in puts:
-            if put.before is None:
-                came[put.network] += 1
-                came[put.host] += 1
-            elif put.before.host != put.host.serial:
+            if put.before is not None and put.before.host != put.host.serial:
                 came[host_of(self._tx, put.before)] -= 1
                 came[put.host] += 1
         for record, count in came.items():

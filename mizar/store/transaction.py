@@ -203,6 +203,10 @@ class SqliteTransaction:
         """The planner is to know this fact."""
         self._put[table][key] = fact
 
+    def put_many(self, table: str, known: dict[Any, Any]) -> None:
+        """The same of many facts by their keys."""
+        self._put[table].update(known)
+
     def gone(self, table: str, key: Any) -> None:
         """The planner is to forget this key."""
         self._put[table].pop(key, None)
