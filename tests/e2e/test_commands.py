@@ -18,7 +18,7 @@ import pytest
 
 from mizar.lab import config, network, processes, state
 from mizar.lab import lab as lab_module
-from tests.e2e.conftest import EXAMPLES, Declare, Labs, Mizar, reaches
+from tests.support.labs import EXAMPLES, Declare, Labs, Mizar, reaches
 
 _QUICK_SECONDS = 0.3
 

@@ -13,8 +13,8 @@ from scapy.layers import inet, l2
 
 from mizar.abi import geneve, layout
 from mizar.lab import config
-from tests.e2e.conftest import Labs, on_hook, tenant_name
 from tests.support import counters, tenants, traffic
+from tests.support.labs import Labs, on_hook, tenant_name
 
 ROUTER_MAC = "02:4d:5a:00:00:01"
 BROADCAST = "ff:ff:ff:ff:ff:ff"

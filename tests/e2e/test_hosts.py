@@ -14,8 +14,8 @@ from mizar.client import api
 from mizar.lab import config
 from mizar.lab import lab as lab_module
 from mizar.model import kinds
-from tests.e2e.conftest import Labs, NewTenant
 from tests.support import counters, netns, tenants, traffic
+from tests.support.labs import Labs, NewTenant
 
 FIVE = config.LabConfig(hosts=5)
 

@@ -17,8 +17,8 @@ import yaml
 from mizar.agent import namespaces
 from mizar.lab import lab as lab_module
 from mizar.model import kinds
-from tests.e2e.conftest import Mizar, NewTenant, reaches, tenant_name
 from tests.support import traffic
+from tests.support.labs import Mizar, NewTenant, reaches, tenant_name
 
 _NETWORK = ipaddress.IPv4Network("10.0.1.0/29")
 

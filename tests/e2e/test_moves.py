@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from mizar.lab import lab as lab_module
-from tests.e2e.conftest import NewTenant
 from tests.support import counters, netns, tenants, traffic
+from tests.support.labs import NewTenant
 
 SOFT_MS, HARD_MS = 5000, 15000
 

@@ -16,8 +16,8 @@ from mizar.abi import hashes
 from mizar.lab import config
 from mizar.lab import lab as lab_module
 from mizar.model import kinds
-from tests.e2e.conftest import Labs, NewTenant, on_hook, tenant_name
 from tests.support import counters, netns, tenants, traffic
+from tests.support.labs import Labs, NewTenant, on_hook, tenant_name
 
 _PINGS = 5
 

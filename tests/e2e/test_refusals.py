@@ -16,8 +16,8 @@ import pytest
 from mizar.client import api
 from mizar.lab import lab as lab_module
 from mizar.model import kinds
-from tests.e2e.conftest import TWO_TENANTS, Labs, Mizar, tenant_name
 from tests.support import tenants
+from tests.support.labs import TWO_TENANTS, Labs, Mizar, tenant_name
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import pytest
 
 from mizar.lab import lab as lab_module
 from mizar.model import kinds
-from tests.e2e.conftest import NewTenant
 from tests.support import counters, netns, tenants, traffic
+from tests.support.labs import NewTenant
 
 
 @contextlib.contextmanager

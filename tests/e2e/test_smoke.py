@@ -18,7 +18,7 @@ import pytest
 from mizar.lab import lab as lab_module
 from mizar.lab import tools
 from mizar.model import kinds
-from tests.e2e.conftest import Declare, Mizar, reaches
+from tests.support.labs import Declare, Mizar, reaches
 
 ADDRESSES = {
     "blue": {"web-1": "10.0.1.5", "web-2": "10.0.1.6", "db-1": "10.0.2.5", "db-2": "10.0.2.6"},

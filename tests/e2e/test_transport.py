@@ -14,8 +14,8 @@ import pytest
 
 from mizar.lab import config
 from mizar.lab import lab as lab_module
-from tests.e2e.conftest import Labs, NewTenant, on_hook, tenant_name
 from tests.support import counters, netns, tenants, traffic
+from tests.support.labs import Labs, NewTenant, on_hook, tenant_name
 
 GATEWAY = "169.254.1.1"
 ROUTER_MAC = "02:4d:5a:00:00:01"

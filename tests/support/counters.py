@@ -40,7 +40,8 @@ class Since:
     def __init__(self, lab: lab_module.Lab, *, vpc: str | None = None) -> None:
         self._lab = lab
         self._vpc = vpc
-        hosts = [obj["metadata"]["name"] for obj in lab.client.list(kinds.HOST)]
+        listed = {obj["metadata"]["name"] for obj in lab.client.list(kinds.HOST)}
+        hosts = [machine.name for machine in lab.topology.hosts if machine.name in listed]
         self._verdicts = {host: verdicts(lab, host) for host in hosts}
         self._roles = roles(lab, vpc) if vpc else Counts()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab as fixtures, and the command line as a user calls it.
+"""The lab as fixtures, and the command line as a user calls it. tests/conftest.py offers them to all tests.
 
     def test_something(lab, mizar): ...       the two-tenant lab of four hosts, on any transit hook
     def test_on_both_hooks(lab_on_both): ...  the same, once for each hook
@@ -34,6 +34,7 @@ from tests.support import tenants
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 TWO_TENANTS = config.LabConfig(hosts=4, manifest=EXAMPLES / "01-two-tenants.yaml")
 
+FIRST_HOOK = "tcx"
 _READY_SECONDS = 30
 _TURN_SECONDS = 90
 """Another run's tests may have the machine's only lab."""
@@ -97,7 +98,7 @@ def _our_turn() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", params=["tcx", "xdp"])
+@pytest.fixture(scope="session", params=[FIRST_HOOK, "xdp"])
 def transit(request: pytest.FixtureRequest) -> config.Transit:
     """Tests that use this run once with the transit program on each hook."""
     return config.Transit(request.param)
@@ -122,16 +123,16 @@ def on_hook(transit: config.Transit) -> config.LabConfig:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that want the same lab follow each other; those that exchange labs come last."""
-    items.sort(key=_lab_of)
+    items.sort(key=_turn_of)
 
 
-def _lab_of(item: pytest.Item) -> int:
-    """0: no lab, 1 and 3: one hook, 2: any, so whichever is up, 4: another lab."""
-    if pathlib.Path(__file__).parent not in item.path.parents:
-        return 0
+def _turn_of(item: pytest.Item) -> int:
+    """0: without a lab; 1, 3: on one hook; 2: on whichever is up; 4: on a lab of their own."""
     names: list[str] = getattr(item, "fixturenames", [])
+    if "labs" not in names:
+        return 0
     if "transit" in names:
-        return 1 if "tcx" in item.name else 3
+        return 1 if item.callspec.params["transit"] == FIRST_HOOK else 3  # type: ignore[attr-defined]
     return 2 if "lab" in names else 4
 
 
