@@ -88,6 +88,7 @@ class Plane:
     async def settle(self) -> None:
         """Until every host has acknowledged everything."""
         deadline = time.monotonic() + _PATIENCE
+        # All hosts are looked at only when it seems to be over: asking must cost nothing.
         while self.controller.pusher.busy or not self._all_connected():
             if time.monotonic() > deadline:
                 raise errors.UnavailableError(f"hosts have not acknowledged everything after {_PATIENCE:g} s")

@@ -140,9 +140,12 @@ class Feed:
         self._loop.call_soon_threadsafe(self._on_events)
 
     def _on_events(self) -> None:
+        if not self._watchers:
+            self._log.skip()
+            return
         try:
             while some := self._log.poll():
-                for one in some if self._watchers else ():
+                for one in some:
                     self._watchers.tell(EventType(one.type), one.ref, gone=self._last(one))
         except events.GoneError:
             _log.warning("the store's log went on too far; watches end, and must begin anew")

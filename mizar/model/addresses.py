@@ -92,12 +92,21 @@ _RESERVED: tuple[tuple[Prefix, str], ...] = (
 )
 
 
+_SUSPECT = frozenset(
+    octet
+    for octet in range(256)
+    if any(reserved.overlaps(Prefix(octet << 24, 8)) for reserved, _ in _RESERVED)
+)
+"""First octets of which something is reserved."""
+
+
 def check_address(text: str) -> str:
     """Return `text` when it is an IPv4 unicast address."""
     address = parse(text)
-    for reserved, name in _RESERVED:
-        if reserved.holds(address):
-            raise ValueError(f"{text!r} is in {name}; unicast addresses only")
+    if address >> 24 in _SUSPECT:
+        for reserved, name in _RESERVED:
+            if reserved.holds(address):
+                raise ValueError(f"{text!r} is in {name}; unicast addresses only")
     return text
 
 

@@ -80,6 +80,11 @@ class EventLog:
             end = min(start + limit, len(self._events))
             return [self._events[index] for index in range(start, end)]
 
+    def end(self) -> int:
+        """The sequence number of the next event."""
+        with self._lock:
+            return self._first + len(self._events)
+
     def forget(self, wake: Callable[[], None] | None) -> None:
         with self._lock:
             if wake is not None:
@@ -99,6 +104,10 @@ class Subscription:
         events = self._log.read(self._position, limit)
         self._position += len(events)
         return events
+
+    def skip(self) -> None:
+        """Leave out all that is there by now."""
+        self._position = self._log.end()
 
     def close(self) -> None:
         self._log.forget(self._wake)

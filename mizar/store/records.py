@@ -128,7 +128,10 @@ def labels_text(labels: dict[str, str]) -> str:
 
 def pack(numbers: tuple[int, ...]) -> bytes:
     """Addresses as a column."""
-    return struct.pack(f"!{len(numbers)}I", *numbers)
+    return _ONE.pack(*numbers) if len(numbers) == 1 else struct.pack(f"!{len(numbers)}I", *numbers)
+
+
+_ONE = struct.Struct("!I")
 
 
 def unpack(column: bytes) -> tuple[int, ...]:
