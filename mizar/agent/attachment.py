@@ -70,8 +70,8 @@ class Attachments(Protocol):
         """
         ...
 
-    def enable(self, made: Made) -> None:
-        """Bring the host side up: from now on packets flow."""
+    def enable(self, wanted: Attachment, made: Made) -> None:
+        """Bring it up, the endpoint's side last: from now on packets flow."""
         ...
 
     def change(self, old: Attachment, new: Attachment, made: Made) -> bool:

@@ -179,7 +179,7 @@ class Endpoints:
             self._write_rows(record)
             undo.callback(self._data_plane.detach_endpoint, made.ifindex)
             self._data_plane.attach_endpoint(made.ifindex)
-            self._attachments.enable(made)
+            self._attachments.enable(wanted, made)
             self._journal.put_endpoint(record)
             undo.pop_all()
         return record

@@ -34,7 +34,7 @@ class MemoryAttachments:
         self.links[made.ifindex] = wanted
         return made
 
-    def enable(self, made: attachment.Made) -> None:
+    def enable(self, _: attachment.Attachment, made: attachment.Made) -> None:
         self.up.add(made.ifindex)
 
     def change(self, old: attachment.Attachment, new: attachment.Attachment, made: attachment.Made) -> bool:

@@ -8,6 +8,7 @@
 What holds:
  - The far end is created in its namespace: it is never visible elsewhere, and its name need not be free here.
  - IPv6 is off on both ends before they come up: nothing is sent that the endpoint program must drop.
+ - The endpoint's side comes up last, when the program is in place: what it sends first is not lost.
  - Checksum offload and segmentation offload stay on.
  - The host side takes packets of any size: an endpoint that has raised its own MTU is told the right one by
    the endpoint program, instead of losing packets in the veth without a trace.
@@ -46,8 +47,8 @@ class VethAttachments:
     def make(self, wanted: attachment.Attachment) -> attachment.Made:
         return self._requests.run(f"create interface of {wanted.name}", lambda ip: _make(ip, wanted))
 
-    def enable(self, made: attachment.Made) -> None:
-        self._requests.run("bring interface up", lambda ip: ip.link("set", index=made.ifindex, state="up"))
+    def enable(self, wanted: attachment.Attachment, made: attachment.Made) -> None:
+        self._requests.run(f"bring up interface of {wanted.name}", lambda ip: _enable(ip, wanted, made))
 
     def change(self, old: attachment.Attachment, new: attachment.Attachment, made: attachment.Made) -> bool:
         if (old.netns, old.ifname, old.addresses) != (new.netns, new.ifname, new.addresses):
@@ -94,7 +95,7 @@ def _make(ip: pyroute2.IPRoute, wanted: attachment.Attachment) -> attachment.Mad
                 ip.link("set", index=ifindex, ifalias=wanted.alias)
                 _disable_ipv6(wanted.host_ifname)
                 with namespaces.entered(fd):
-                    _configure_inside(wanted)
+                    _address_inside(wanted)
                     cookie = _netns_cookie() if wanted.owned else 0
             except BaseException:
                 _remove_link(ip, wanted.host_ifname)
@@ -143,17 +144,26 @@ def _create_pair(ip: pyroute2.IPRoute, wanted: attachment.Attachment, netns: int
         raise
 
 
-def _configure_inside(wanted: attachment.Attachment) -> None:
-    """In the endpoint's namespace: what a plain tool expects there, in the order the kernel wants it."""
+def _address_inside(wanted: attachment.Attachment) -> None:
+    """In the endpoint's namespace: what needs no working link."""
     _disable_ipv6(wanted.ifname)
     index = socket.if_nametoindex(wanted.ifname)
     with pyroute2.IPRoute() as ip:
         ip.link("set", index=_LOOPBACK, state="up")
         for address, length in wanted.addresses:
             ip.addr("add", index=index, address=decode.address4(address), prefixlen=length)
-        ip.link("set", index=index, state="up")
-        ip.route("add", dst=f"{_GATEWAY}/32", oif=index, scope="link")
-        _add_default_route(ip, index, wanted.netns)
+
+
+def _enable(ip: pyroute2.IPRoute, wanted: attachment.Attachment, made: attachment.Made) -> None:
+    """The host side first: an interface that comes up without carrier drops what is sent until the kernel has
+    noticed the carrier, up to a second later (net/core/link_watch.c)."""
+    ip.link("set", index=made.ifindex, state="up")
+    path = namespaces.path_of(wanted.netns)
+    with namespaces.opened(path) as fd, namespaces.entered(fd), pyroute2.IPRoute() as inside:
+        index = socket.if_nametoindex(wanted.ifname)
+        inside.link("set", index=index, state="up")
+        inside.route("add", dst=f"{_GATEWAY}/32", oif=index, scope="link")
+        _add_default_route(inside, index, wanted.netns)
 
 
 def _add_default_route(ip: pyroute2.IPRoute, index: int, netns: str) -> None:
