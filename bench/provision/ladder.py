@@ -98,12 +98,13 @@ class Ladder:
     async def _singles(self, count: int) -> list[float]:
         """Seconds from the request to ready, one endpoint at a time."""
         times = []
-        for number in range(self._next, self._next + count):
-            raw = plane.spread(number, 1, self._hosts)
-            begun = time.perf_counter()
-            await self._plane.apply(raw)
-            await self._plane.ready(f"e{number}")
-            times.append(time.perf_counter() - begun)
+        async with self._plane.watching() as ready:
+            for number in range(self._next, self._next + count):
+                raw = plane.spread(number, 1, self._hosts)
+                begun = time.perf_counter()
+                await self._plane.apply(raw)
+                await ready(f"e{number}")
+                times.append(time.perf_counter() - begun)
         self._next += count
         return times
 

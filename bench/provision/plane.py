@@ -12,13 +12,13 @@ import pathlib
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from bench.core import command, world
 from bench.provision import fleet
 from mizar import errors
-from mizar.controller import config, hostqueue, link, service
+from mizar.controller import config, feed, hostqueue, link, service
 from mizar.model import addresses, kinds, objects, reading
 from mizar.store import sqlite
 
@@ -29,10 +29,13 @@ NETWORK: Final = "all"
 _CIDR: Final = "10.0.0.0/8"
 _FIRST: Final = int(ipaddress.IPv4Address("10.0.0.1"))
 _PATIENCE: Final = 300.0
-_ASK_SECONDS: Final = 0.0003
 # Fleet and controller each have a processor, as they have machines of their own in a cluster.
 FLEET_CPUS: Final = "1"
 CONTROLLER_CPU: Final = 0
+
+
+Ready = Callable[[str], Awaitable[None]]
+"""Waits until the endpoint of this name is ready."""
 
 
 class Fleet:
@@ -102,11 +105,26 @@ class Plane:
         health = self.controller.health()
         return health.connected == health.hosts
 
-    async def ready(self, name: str) -> None:
-        """Until the endpoint is ready; asks often enough to be no part of what is measured."""
-        ref = kinds.Ref(kinds.ENDPOINT, VPC, name)
-        while not _is_ready(await self.controller.get(ref)):
-            await asyncio.sleep(_ASK_SECONDS)
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[Ready]:
+        """Endpoints from now on, as a client would watch them; what is yielded waits until one is ready."""
+        since = self.controller.health().revision
+        events = self.controller.watch(kinds.ENDPOINT, vpc=VPC, since=since)
+        # Begun before anything is created: it costs one task, and no list.
+        following = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+
+        async def ready(name: str) -> None:
+            nonlocal following
+            while not _is_ready(name, await following):
+                following = asyncio.ensure_future(anext(events))
+            following = asyncio.ensure_future(anext(events))
+
+        try:
+            yield ready
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -118,7 +136,10 @@ async def running(directory: pathlib.Path, *, timing: config.Timing | None = Non
             yield Plane(controller)
 
 
-def _is_ready(found: objects.Declared) -> bool:
+def _is_ready(name: str, event: feed.Event) -> bool:
+    found = event.object
+    if not isinstance(found, objects.Endpoint) or found.metadata.name != name:
+        return False
     return found.status is not None and found.status.ready
 
 
