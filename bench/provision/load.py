@@ -24,8 +24,6 @@ _NETWORK: Final = 1
 _VNI: Final = 7
 _HOST: Final = 0xC000_0202
 _FIRST: Final = 0x0A00_0001
-# Of /proc/meminfo: what maps are made of; elements, bucket arrays, per-CPU parts.
-_KERNEL_MEMORY: Final = ("SUnreclaim", "VmallocUsed", "Percpu")
 
 
 def measure(result: results.Result, *, entries: int, repetitions: int) -> None:
@@ -34,12 +32,11 @@ def measure(result: results.Result, *, entries: int, repetitions: int) -> None:
     messages = [part.SerializeToString() for part in _messages(entries)]
     for repetition in range(repetitions):
         with _data_plane(entries) as plane:
-            before = _kernel_memory()
             begun = time.perf_counter()
             for message in messages:
                 _apply(plane, message)
             seconds = time.perf_counter() - begun
-            used = _kernel_memory() - before + _bucket_bytes(entries)
+            used = _kernel_memory(entries)
         result.taken.add(figures.at("load", where), repetition=repetition, value=entries / seconds)
         result.taken.add(figures.at("load_memory", where), repetition=repetition, value=used / entries)
 
@@ -72,13 +69,13 @@ def _data_plane(entries: int) -> Iterator[kernel.KernelDataPlane]:
         shutil.rmtree(pins, ignore_errors=True)
 
 
-def _bucket_bytes(capacity: int) -> int:
-    """Heads of the table's chains, made with it: 16 bytes each (struct bucket of kernel/bpf/hashtab.c)."""
-    return 16 * (1 << (capacity - 1).bit_length())
-
-
-def _kernel_memory() -> int:
-    """Bytes that the kernel holds for itself and could not give back."""
-    lines = pathlib.Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    fields = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines)}
-    return sum(int(fields[name]) for name in _KERNEL_MEMORY) * 1024
+def _kernel_memory(capacity: int) -> int:
+    """Bytes of the maps with this capacity that this process has open, as the kernel accounts for them:
+    elements, heads of the chains, per-CPU parts (htab_map_mem_usage of kernel/bpf/hashtab.c)."""
+    found: dict[str, int] = {}
+    for path in pathlib.Path("/proc/self/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a descriptor that was closed meanwhile
+            fields = dict(line.split(":", 1) for line in path.read_text(encoding="ascii").splitlines())
+            if "map_id" in fields and int(fields["max_entries"]) == capacity:
+                found[fields["map_id"]] = int(fields["memlock"])
+    return sum(found.values())
