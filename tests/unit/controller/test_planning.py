@@ -41,6 +41,12 @@ def test_what_endpoints_are_in_comes_with_the_first_of_them() -> None:
     assert all(not step.networks for step in steps[1:])
 
 
+def test_new_endpoints_of_a_host_come_in_steps_next_to_each_other() -> None:
+    spread = [endpoint(serial)._replace(host=f"h{serial % 4}") for serial in range(40)]
+    steps = list(planning.steps(planner.Change(endpoints=spread), ()))
+    assert [{fact.host for fact in step.endpoints} for step in steps] == [{"h0"}, {"h1"}, {"h2"}, {"h3"}]
+
+
 def test_what_endpoints_were_in_goes_with_the_last_of_them() -> None:
     change = planner.Change(gone_endpoints=list(range(25)), gone_networks=[3], gone_vpcs=[7])
     steps = list(planning.steps(change, ()))
