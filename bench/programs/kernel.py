@@ -20,6 +20,7 @@ from mizar import errors
 from mizar.abi import layout
 from mizar.abi.verdicts import Verdict
 from mizar.dataplane import capi, libbpf, maps, programs
+from mizar.dataplane import tables as stored
 
 _OBJECTS: Final = ("endpoint.bpf.o", "transit.bpf.o")
 _HARNESS: Final = pathlib.Path(__file__).with_name("harness.bpf.c")
@@ -74,6 +75,7 @@ class Kernel:
         self._programs: dict[str, programs.Program] = {}
         for name in _OBJECTS:
             self._load(libbpf.OBJECTS / name)
+        self._tables = stored.over(self._maps)
         with libbpf.Object(tools.bpf_object(_HARNESS)) as handle:
             handle.load()
             recipe = handle.map("mzb_recipe", key=layout.U32, value=_RECIPE)
@@ -92,12 +94,12 @@ class Kernel:
         """Exactly `rows` rows in a table, and afterwards those of a usual host."""
         usual = tables.growing(table, tables.USUAL_ROWS, now_ms=_now_ms())
         many = tables.growing(table, rows, now_ms=_now_ms())
-        self._maps[table].delete(usual.keys)
+        self._tables[table].delete(usual.keys)
         self._fill(many)
         try:
             yield
         finally:
-            self._maps[table].delete(many.keys)
+            self._tables[table].delete(many.keys)
             self._fill(usual)
 
     @contextlib.contextmanager
@@ -110,7 +112,7 @@ class Kernel:
             yield
         finally:
             if case.port is not None:
-                self._maps[case.port.table].delete(case.port.keys)
+                self._tables[case.port.table].delete(case.port.keys)
             if case.config is not None:
                 self._fill(tables.config(ready=True))
 
@@ -129,14 +131,14 @@ class Kernel:
                     handle.set_max_entries(name, self._capacities[layout.Table(name)])
             handle.load()
             for name in handle.map_names():
-                spec = layout.TABLES.get(name)
+                spec = layout.MAPS.get(name)
                 if spec is not None and name not in self._maps:
                     self._maps[name] = handle.map(name, key=spec.key, value=spec.value)
             for name in handle.program_names():
                 self._programs[name] = handle.program(name)
 
     def _fill(self, fill: tables.Fill) -> None:
-        self._maps[fill.table].update(fill.keys, fill.values)
+        self._tables[fill.table].update(fill.keys, fill.values)
 
 
 def _now_ms() -> int:

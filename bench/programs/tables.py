@@ -178,7 +178,7 @@ def _few_routes() -> Fill:
     fill = _empty(layout.Table.ROUTES4, len(few))
     for i, (vni, text, kind) in enumerate(few):
         prefix = ipaddress.IPv4Network(text)
-        fill.keys[i] = (layout.ROUTE_PREFIX_BASE + prefix.prefixlen, vni, int(prefix.network_address))
+        fill.keys[i] = (vni, int(prefix.network_address), int(prefix.netmask))
         fill.values[i] = (kind, 0, 0)
     return fill
 
@@ -207,8 +207,7 @@ def _addresses(fill: Fill, vni: int) -> None:
 
 def _networks(fill: Fill, now_ms: int) -> None:
     """The divider's: adjacent prefixes, all of the same size."""
-    fill.keys["prefixlen"] = layout.ROUTE_PREFIX_BASE + _NETWORK_BITS
-    fill.keys["vni"] = Vni.DIVIDE
+    fill.keys["vni"], fill.keys["mask"] = Vni.DIVIDE, layout.mask4(_NETWORK_BITS)
     fill.keys["addr"] = FIRST + np.arange(len(fill.keys)) * ADDRESSES_PER_NETWORK
     fill.values["kind"] = layout.RouteKind.NETWORK
     fill.values["network"], fill.values["shards"] = Network.DIVIDED, SHARDS

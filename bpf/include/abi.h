@@ -11,9 +11,7 @@
  * What holds:
  *  - Every struct has explicit padding and a size that is asserted below.
  *  - Addresses, ports and Geneve fields are in network byte order (__be*);
- *    VNIs, ids, slots and times are in host byte order. The one exception is
- *    the route key, whose VNI is big-endian because a trie matches from the
- *    first bit.
+ *    VNIs, ids, slots and times are in host byte order.
  *  - IPv4 structs end in 4. IPv6 maps join beside them, never inside them.
  *  - MZ_ABI_VERSION changes with any layout; pins live below a directory of
  *    that name, so that an upgrade finds the old maps and can migrate them.
@@ -40,7 +38,7 @@
 
 /* Map sizes are defaults; the agent may change them before loading. */
 #define MZ_HOSTS_MAX (16 * 1024)
-#define MZ_VPCS_MAX (64 * 1024)
+#define MZ_VPCS_MAX (16 * 1024)
 #define MZ_ROUTES4_MAX (256 * 1024)
 #define MZ_SHARDS_MAX (1024 * 1024)
 #define MZ_LOCATIONS4_MAX (1024 * 1024)
@@ -210,7 +208,7 @@ struct mz_config {
 
 #define MZ_CONFIG_F_READY 0x1
 
-/* mz_hosts: HASH be32 underlay address -> how to reach it. Also the list of
+/* mz_hosts: buckets, be32 underlay address -> how to reach it. Also the list of
  * tunnel peers: who is not here is foreign. */
 struct mz_host {
 	__be32 nexthop;  /* 0: let the kernel route */
@@ -222,7 +220,7 @@ struct mz_host {
 #define MZ_HOST_F_SELF 0x1
 #define MZ_HOST_F_DOWN 0x2 /* does not answer ECHO: choose another replica */
 
-/* mz_vpcs: HASH u32 VNI -> what this host is for the VPC. */
+/* mz_vpcs: buckets, u32 VNI -> what this host is for the VPC. */
 struct mz_vpc {
 	__u32 flags; /* MZ_VPC_F_* */
 	__u32 slot;  /* mz_stats slot of the divider role */
@@ -234,11 +232,11 @@ struct mz_vpc {
 #define MZ_VPC_F_BOUNCER 0x2   /* this host bounces for a network of it */
 #define MZ_VPC_F_ENDPOINTS 0x4 /* this host has endpoints of it */
 
-/* mz_routes4: LPM_TRIE. prefixlen = 32 + prefix length. */
+/* mz_routes4: HASH. One row a prefix; see mz_lengths4. */
 struct mz_route_key4 {
-	__u32 prefixlen;
-	__be32 vni;
+	__u32 vni;
 	__be32 addr;
+	__be32 mask;
 };
 
 enum mz_route_kind {
@@ -251,6 +249,12 @@ struct mz_route {
 	__u32 kind;    /* enum mz_route_kind */
 	__u32 network; /* network id */
 	__u32 shards;  /* number of shards, a power of two */
+};
+
+/* mz_lengths4: buckets, u32 VNI -> the lengths of the prefixes in mz_routes4. The data plane's own: who
+ * writes routes does not know it. */
+struct mz_lengths4 {
+	__u64 host_bits; /* bit i: there are prefixes with i host bits, so of length 32 - i */
 };
 
 /* mz_shards: HASH. Which bouncers hold a shard of a network. */
@@ -291,7 +295,7 @@ struct mz_prefix4 {
 	__be32 mask;
 };
 
-/* mz_ports: HASH u32 ifindex -> who speaks on this interface. */
+/* mz_ports: buckets, u32 ifindex -> who speaks on this interface. */
 struct mz_port {
 	__u32 vni;
 	__be32 addr; /* first address; others are found in mz_endpoints4 */
@@ -325,6 +329,12 @@ struct mz_count {
 	__u64 bytes;
 };
 
+/* mz_clock: PERCPU_ARRAY[1]. The programs' own. */
+struct mz_clock {
+	__u64 jiffies; /* when it was read */
+	__u64 now_ms;  /* since boot */
+};
+
 /* ------------------------------------------------------- shared arithmetic */
 
 /* Finalizer of MurmurHash3 (public domain, Austin Appleby): full avalanche. */
@@ -342,6 +352,17 @@ static inline __u32 mz_mix32(__u32 h)
 static inline __u32 mz_shard_of(__u32 addr, __u32 shards)
 {
 	return mz_mix32(addr) & (shards - 1);
+}
+
+/* buckets.h: rows in one bucket, and buckets in which a key may be. */
+#define MZ_BUCKET_ROWS 4
+#define MZ_BUCKET_REACH 4
+#define MZ_BUCKET_GONE 0xffffffffffffffffull
+
+/* Home of a key: Fibonacci hashing; the high half depends on all bits of the key. */
+static inline __u32 mz_bucket_of(__u64 key, __u32 buckets)
+{
+	return ((key * 0x9e3779b97f4a7c15ull >> 32) * buckets) >> 32;
 }
 
 #define MZ_ASSERT_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), "size of " #type)
@@ -366,5 +387,7 @@ MZ_ASSERT_SIZE(mz_port, 64);
 MZ_ASSERT_SIZE(mz_direct, 8);
 MZ_ASSERT_SIZE(mz_stats, 32);
 MZ_ASSERT_SIZE(mz_count, 16);
+MZ_ASSERT_SIZE(mz_lengths4, 8);
+MZ_ASSERT_SIZE(mz_clock, 16);
 
 #endif

@@ -63,13 +63,13 @@ static __always_inline bool mz_arp_is_due(const struct mz_port *port, __u32 ifin
 {
 	if (target == bpf_htonl(MZ_GATEWAY4))
 		return true;
-	return !mz_port_has(port, ifindex, target) && mz_route4_get(port->vni, target);
+	return !mz_port_has(port, ifindex, target) && mz_route4_seek(port->vni, target);
 }
 
 /* Global: see mz_next_replica(). */
 __noinline mz_exit mz_first_hop_arp(struct __sk_buff *skb)
 {
-	const struct mz_port *port = mz_port_get(skb->ifindex);
+	const struct mz_port *port = mz_port_seek(skb->ifindex);
 	struct mz_eth *eth = (void *)(long)skb->data;
 	struct mz_arp *arp = (void *)(eth + 1);
 	__be32 sender, target;

@@ -24,12 +24,6 @@
 #define MZ_AF_INET 2
 
 #define MZ_NS_PER_MS 1000000ull
-#define MZ_NS_PER_S 1000000000ull
-
-/* CLOCK_MONOTONIC by the last tick: exact enough for ages of seconds, and cheap. */
-static __always_inline __u32 mz_now_ms(void)
-{
-	return bpf_ktime_get_coarse_ns() / MZ_NS_PER_MS;
-}
+#define MZ_MS_PER_S 1000ull
 
 #endif

@@ -46,11 +46,6 @@ static __always_inline void mz_next_host(struct mz_next *next, __be32 host)
 	next->via = mz_host_get(host);
 }
 
-static __always_inline bool mz_is_up(const struct mz_host *host)
-{
-	return host && !(host->flags & MZ_HOST_F_DOWN);
-}
-
 /*
  * The picked replica is down: the next one that is up, or 0. A global function, as others
  * below: the verifier looks at it once by itself, not with every state that led here.
@@ -66,7 +61,7 @@ __noinline __u32 mz_next_replica(__u32 network, __u32 index, __u32 pick)
 	for (__u32 i = 1; i < MZ_MAX_REPLICAS && i < n; i++) {
 		__u32 at = pick + i < n ? pick + i : pick + i - n;
 
-		if (at < MZ_MAX_REPLICAS && mz_is_up(mz_host_get(shard->hosts[at])))
+		if (at < MZ_MAX_REPLICAS && mz_host_state(shard->hosts[at]) & MZ_HOST_UP)
 			return shard->hosts[at];
 	}
 	return 0;
@@ -95,8 +90,10 @@ static __always_inline void mz_avoid_down(const struct mz_shard_key *key, __u32 
 {
 	__be32 other = mz_next_replica(key->network, key->shard, pick);
 
-	if (other)
-		mz_next_host(next, other);
+	if (!other)
+		return;
+	next->host = other;
+	next->via = mz_host_seek(other);
 }
 
 /* The network is known: a bouncer, or if that is us, what it would do. */
@@ -138,15 +135,15 @@ __noinline __u64 mz_pick_up_divider(__u32 vni, __u32 self, __u32 sport)
 		return MZ_CHOSEN(why, 0);
 	for (__u32 i = 0; i < MZ_MAX_DIVIDERS && i < n; i++) {
 		__u32 at = pick + i < n ? pick + i : pick + i - n;
-		const struct mz_host *via;
+		__u32 state;
 
 		if (at >= MZ_MAX_DIVIDERS || vpc->dividers[at] == self)
 			continue;
 		why = MZ_DROP_UNKNOWN_HOST;
-		via = mz_host_get(vpc->dividers[at]);
-		if (mz_is_up(via))
+		state = mz_host_state(vpc->dividers[at]);
+		if (state & MZ_HOST_UP)
 			return MZ_CHOSEN(MZ_V_TO_DIVIDER, vpc->dividers[at]);
-		if (via && !any)
+		if (state && !any)
 			any = vpc->dividers[at];
 	}
 	return any ? MZ_CHOSEN(MZ_V_TO_DIVIDER, any) : MZ_CHOSEN(why, 0);
@@ -158,7 +155,8 @@ static __always_inline mz_exit mz_choose_divider(const struct mz_question *q, st
 
 	if (chosen >> 32 != MZ_V_TO_DIVIDER)
 		return chosen >> 32;
-	mz_next_host(next, chosen);
+	next->host = chosen;
+	next->via = mz_host_seek(chosen);
 	next->hop = MZ_HOP_DIVIDER;
 	return next->via ? MZ_V_TO_DIVIDER : MZ_DROP_UNKNOWN_HOST;
 }

@@ -111,7 +111,7 @@ static __always_inline mz_exit mz_direct_path(struct __sk_buff *skb, const struc
 
 	if (!direct)
 		return MZ_GO_ON;
-	age = mz_now_ms() - direct->confirmed;
+	age = mz_direct4_age(direct);
 	if (age >= s->config->hard_ms)
 		return MZ_GO_ON;
 	mz_next_host(&next, direct->host);

@@ -84,7 +84,7 @@ __noinline mz_exit mz_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, 
 				 __u32 total)
 {
 	struct mz_icmp error = {.type = type, .code = code, .rest = bpf_htonl(rest)};
-	const struct mz_port *port = mz_port_get(skb->ifindex);
+	const struct mz_port *port = mz_port_seek(skb->ifindex);
 	__u32 quote = MZ_MIN(total, MZ_ICMP_QUOTE) & ~1u;
 
 	if (!port)

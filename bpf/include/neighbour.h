@@ -8,6 +8,7 @@
 
 #include "choose.h"
 #include "parse.h"
+#include "maps/clock.h"
 
 struct mz_macs {
 	__u16 dst[3];
@@ -37,7 +38,7 @@ static __noinline bool mz_macs_lookup(void *ctx, const struct mz_config *config,
 static __always_inline bool mz_macs_of(void *ctx, const struct mz_config *config,
 				       const struct mz_next *next, struct mz_macs *macs)
 {
-	if (next->via->mac_until * MZ_NS_PER_S <= bpf_ktime_get_coarse_ns())
+	if (next->via->mac_until * MZ_MS_PER_S <= mz_now_ms64())
 		return mz_macs_lookup(ctx, config, next->host, macs);
 	mz_mac_set(macs->dst, next->via->mac);
 	mz_mac_set(macs->src, config->underlay_mac);

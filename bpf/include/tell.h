@@ -67,7 +67,7 @@ static __always_inline bool mz_write_message(struct __sk_buff *skb, enum mz_opt_
 __noinline int mz_tell(struct __sk_buff *skb, __u32 type, __u32 to, __u32 vni, __u32 addr)
 {
 	const struct mz_config *config = mz_config_get();
-	const struct mz_host *via = mz_host_get(to);
+	const struct mz_host *via = mz_host_seek(to);
 	struct mz_envelope envelope = {
 		.vni = vni,
 		.to = to,

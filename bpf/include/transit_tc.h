@@ -73,7 +73,7 @@ static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct 
 	if (!mz_decap(skb, w->opts) || !mz_address_to(skb, endpoint))
 		return MZ_DROP_HELPER;
 	mz_count_rx(endpoint->slot, mz_wire_inner_len(w));
-	if (w->hop != MZ_HOP_NONE && mz_is_peer(w->rts))
+	if (w->hop != MZ_HOP_NONE && mz_is_other(mz_host_seek(w->rts)))
 		return mz_deliver_and_tell(skb, w, endpoint->ifindex);
 	return MZ_EXIT(MZ_V_DELIVERED, mz_deliver(endpoint));
 }
@@ -148,15 +148,21 @@ static __always_inline mz_exit mz_transit_at_tc(struct __sk_buff *skb)
 		return exit;
 	if (w.flags & MZ_GENEVE_F_CONTROL)
 		return mz_tc_control(skb, &w);
+	exit = MZ_DROP_NOT_HERE;
+	if (w.hop == MZ_HOP_DIVIDER || w.hop == MZ_HOP_BOUNCER)
+		exit = mz_tc_pass_on(skb, config, &w);
+	if (!mz_is_drop(exit))
+		return exit;
+	/* After the roles, as at XDP. */
 	key = (struct mz_addr_key4){.vni = w.vni, .addr = w.inner_dst};
 	endpoint = mz_endpoint4_get(&key);
 	if (endpoint)
 		return mz_tc_arrive(skb, &w, endpoint);
-	if (w.hop == MZ_HOP_DIVIDER || w.hop == MZ_HOP_BOUNCER)
-		return mz_tc_pass_on(skb, config, &w);
-	if (w.hop == MZ_HOP_ENDPOINT)
-		return mz_vpc_get(w.vni) ? MZ_DROP_NOT_HERE : MZ_DROP_UNKNOWN_VNI;
-	return mz_stale(skb, &w);
+	if (w.hop == MZ_HOP_NONE || w.hop == MZ_HOP_PROBE)
+		return mz_stale(skb, &w);
+	if (w.hop == MZ_HOP_ENDPOINT && !mz_vpc_get(w.vni))
+		return MZ_DROP_UNKNOWN_VNI;
+	return exit;
 }
 
 #endif

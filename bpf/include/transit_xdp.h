@@ -95,10 +95,12 @@ static __always_inline mz_exit mz_transit_at_xdp(struct xdp_md *ctx)
 	exit = mz_wire_inner(data, end, &w);
 	if (exit != MZ_GO_ON)
 		return exit;
+	exit = mz_xdp_pass_on(ctx, config, &w);
+	/* Last, because one host in many is the endpoint's: no way on, so perhaps it is ours. */
 	key = (struct mz_addr_key4){.vni = w.vni, .addr = w.inner_dst};
-	if (mz_endpoint4_get(&key))
+	if (mz_is_drop(exit) && mz_endpoint4_get(&key))
 		return MZ_V_TO_TC;
-	return mz_xdp_pass_on(ctx, config, &w);
+	return exit;
 }
 
 #endif

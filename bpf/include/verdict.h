@@ -22,6 +22,11 @@ _Static_assert(MZ_VERDICT_MAX <= MZ_GO_ON, "a verdict and MZ_GO_ON fit one byte"
 /* @action is what a redirect helper returned; it is never 0 on either hook. */
 #define MZ_EXIT(verdict, action) ((verdict) | (__u32)(action) << 8)
 
+static __always_inline bool mz_is_drop(mz_exit exit)
+{
+	return (exit & 0xff) >= MZ_DROP_FIRST;
+}
+
 static __always_inline int mz_leave_tc(mz_exit exit, __u32 bytes)
 {
 	enum mz_verdict verdict = exit & 0xff;

@@ -79,7 +79,7 @@ static __always_inline mz_exit mz_wire_outer(void *data, void *end, const struct
 		return MZ_DROP_OUTER_FRAGMENT;
 	if (bpf_ntohs(udp->len) != w->total - MZ_IP_LEN)
 		return MZ_DROP_OUTER_MALFORMED;
-	return mz_is_peer(w->src) ? MZ_GO_ON : MZ_DROP_FOREIGN_PEER;
+	return mz_is_other(mz_host_get(w->src)) ? MZ_GO_ON : MZ_DROP_FOREIGN_PEER;
 }
 
 /*

@@ -21,6 +21,8 @@ from mizar.abi import layout, verdicts
 Row: TypeAlias = dict[str, Any]
 
 _TIME_MASK: Final = 0xFFFFFFFF
+_AHEAD_MS: Final = 1000
+"""Entries are stamped by whichever CPU's clock; MZ_DIRECT4_AHEAD_MS of the programs."""
 
 
 def now_ms(monotonic_ns: int) -> int:
@@ -29,8 +31,8 @@ def now_ms(monotonic_ns: int) -> int:
 
 
 def age_ms(confirmed: int, now: int) -> int:
-    """Milliseconds from `confirmed` to `now`, both of the programs' clock."""
-    return (now - confirmed) & _TIME_MASK
+    """Milliseconds from `confirmed` to `now`, both of the programs' clock; 0 if a little ahead of it."""
+    return 0 if (confirmed - now) & _TIME_MASK <= _AHEAD_MS else (now - confirmed) & _TIME_MASK
 
 
 def address4(number: int) -> str:
@@ -90,10 +92,14 @@ def _vpc(key: Any, value: Any, _: int) -> Row:
     }
 
 
+def _prefix(key: Any) -> str:
+    return prefix4(int(key["addr"]), int(key["mask"]).bit_count())
+
+
 def _route(key: Any, value: Any, _: int) -> Row:
     return {
         "vni": int(key["vni"]),
-        "prefix": prefix4(int(key["addr"]), int(key["prefixlen"]) - layout.ROUTE_PREFIX_BASE),
+        "prefix": _prefix(key),
         "kind": _name(layout.RouteKind, int(value["kind"])),
         "network": int(value["network"]),
         "shards": int(value["shards"]),
@@ -188,8 +194,7 @@ def key_text(table: str, key: Any) -> str:
         case layout.Table.HOSTS:
             return address4(int(key))
         case layout.Table.ROUTES4:
-            length = int(key["prefixlen"]) - layout.ROUTE_PREFIX_BASE
-            return f"{int(key['vni'])}/{prefix4(int(key['addr']), length)}"
+            return f"{int(key['vni'])}/{_prefix(key)}"
         case layout.Table.LOCATIONS4 | layout.Table.ENDPOINTS4 | layout.Table.DIRECT4:
             return f"{int(key['vni'])}/{address4(int(key['addr']))}"
         case layout.Table.SHARDS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arithmetic that both sides share: the shard of an address, the path of a flow.
+"""The arithmetic that both sides share: the shard of an address, the home of a key, the path of a flow.
 
 All give the same numbers as the C functions of bpf/include (abi.h, hash.h); tests/abi
 compiles those and compares.
@@ -46,6 +46,11 @@ def mix32_column(values: npt.ArrayLike) -> npt.NDArray[np.uint32]:
 def shards_of(addresses: npt.NDArray[Any], shards: int) -> npt.NDArray[np.uint32]:
     """shard_of every address."""
     return mix32_column(addresses) & np.uint32(shards - 1)
+
+
+def bucket_of(key: int, buckets: int) -> int:
+    """Home of a key, a number of 64 bits, in a table of buckets."""
+    return ((key * 0x9E3779B97F4A7C15 & _MASK64) >> 32) * buckets >> 32
 
 
 # ---------------------------------------------------------------- flows

@@ -8,7 +8,8 @@ What holds:
  - One dtype per struct, fields in the order, size and byte order of the C struct.
    Big-endian fields are ">u4"; reading one gives the number, so an address is
    always an int such as 0x0a000001, whatever its order in memory.
- - One TableSpec per map. The kind, sizes and default capacity here are those of the object.
+ - One TableSpec per table, which says what the rows are, and one MapSpec per map, which says how they are
+   kept. Kind, sizes and default capacity of the maps are those of the objects.
  - tests/abi compares all of it with the BTF of the compiled objects; nothing
    here is trusted to have been kept in step by hand.
 
@@ -47,6 +48,13 @@ GATEWAY4: Final = 0xA9FE0101
 """169.254.1.1, the gateway address of every endpoint."""
 
 MAX_VNI: Final = (1 << 24) - 1
+
+BUCKET_ROWS: Final = 4
+"""Rows of one bucket."""
+BUCKET_REACH: Final = 4
+"""Buckets in which a key may be, the first being its home."""
+BUCKET_GONE: Final = 0xFFFF_FFFF_FFFF_FFFF
+"""In place of a deleted key."""
 
 # ---------------------------------------------------------------- enums and flags
 
@@ -147,7 +155,8 @@ HOST: Final = _struct(("nexthop", ">u4"), ("mac_until", "=u4"), ("mac", *_MAC), 
 VPC: Final = _struct(
     ("flags", "=u4"), ("slot", "=u4"), ("n_dividers", "=u4"), ("dividers", ">u4", (MAX_DIVIDERS,))
 )
-ROUTE_KEY4: Final = _struct(("prefixlen", "=u4"), ("vni", ">u4"), ("addr", ">u4"))
+ROUTE_KEY4: Final = _struct(("vni", "=u4"), ("addr", ">u4"), ("mask", ">u4"))
+LENGTHS4: Final = _struct(("host_bits", "=u8"))
 ROUTE: Final = _struct(("kind", "=u4"), ("network", "=u4"), ("shards", "=u4"))
 SHARD_KEY: Final = _struct(("network", "=u4"), ("shard", "=u4"))
 SHARD: Final = _struct(("n", "=u4"), ("hosts", ">u4", (MAX_REPLICAS,)))
@@ -169,6 +178,7 @@ PORT: Final = _struct(
 DIRECT: Final = _struct(("host", ">u4"), ("confirmed", "=u4"))
 STATS: Final = _struct(("tx_packets", "=u8"), ("tx_bytes", "=u8"), ("rx_packets", "=u8"), ("rx_bytes", "=u8"))
 COUNT: Final = _struct(("packets", "=u8"), ("bytes", "=u8"))
+CLOCK: Final = _struct(("jiffies", "=u8"), ("now_ms", "=u8"))
 
 STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
     {
@@ -182,6 +192,7 @@ STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
         "mz_vpc": VPC,
         "mz_route_key4": ROUTE_KEY4,
         "mz_route": ROUTE,
+        "mz_lengths4": LENGTHS4,
         "mz_shard_key": SHARD_KEY,
         "mz_shard": SHARD,
         "mz_addr_key4": ADDR_KEY4,
@@ -192,6 +203,7 @@ STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
         "mz_direct": DIRECT,
         "mz_stats": STATS,
         "mz_count": COUNT,
+        "mz_clock": CLOCK,
     }
 )
 """Every struct of abi.h by its C name."""
@@ -206,7 +218,6 @@ class MapType(enum.IntEnum):
     ARRAY = 2
     PERCPU_ARRAY = 6
     LRU_HASH = 9
-    LPM_TRIE = 11
 
     @property
     def per_cpu(self) -> bool:
@@ -220,7 +231,7 @@ class MapType(enum.IntEnum):
 
 
 class Table(enum.StrEnum):
-    """Names of the maps, as in the objects and below the pin directory."""
+    """Names of the tables; also of their maps, in the objects and below the pin directory."""
 
     CONFIG = "mz_config"
     HOSTS = "mz_hosts"
@@ -237,7 +248,7 @@ class Table(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class TableSpec:
-    """What one map is, apart from what is in it."""
+    """What one table is, apart from what is in it."""
 
     name: Table
     label: str
@@ -247,6 +258,8 @@ class TableSpec:
     value: np.dtype[Any]
     max_entries: int
     """Default capacity; the agent may load with another one."""
+    bucketed: bool = False
+    """Rows are in buckets of an array, as bpf/include/buckets.h has them."""
 
     def keys(self, n: int) -> Rows:
         """`n` keys, all zero."""
@@ -257,17 +270,28 @@ class TableSpec:
         return np.zeros(n, dtype=self.value)
 
 
+@dataclasses.dataclass(frozen=True)
+class MapSpec:
+    """What one map of the kernel is."""
+
+    name: str
+    type: MapType
+    key: np.dtype[Any]
+    value: np.dtype[Any]
+    max_entries: int
+
+
 VERDICT_MAX: Final = 96
 
 _SPECS: Final = (
     TableSpec(Table.CONFIG, "config", MapType.ARRAY, U32, CONFIG, 1),
-    TableSpec(Table.HOSTS, "hosts", MapType.HASH, BE32, HOST, 16 * 1024),
-    TableSpec(Table.VPCS, "vpcs", MapType.HASH, U32, VPC, 64 * 1024),
-    TableSpec(Table.ROUTES4, "routes", MapType.LPM_TRIE, ROUTE_KEY4, ROUTE, 256 * 1024),
+    TableSpec(Table.HOSTS, "hosts", MapType.HASH, BE32, HOST, 16 * 1024, bucketed=True),
+    TableSpec(Table.VPCS, "vpcs", MapType.HASH, U32, VPC, 16 * 1024, bucketed=True),
+    TableSpec(Table.ROUTES4, "routes", MapType.HASH, ROUTE_KEY4, ROUTE, 256 * 1024),
     TableSpec(Table.SHARDS, "shards", MapType.HASH, SHARD_KEY, SHARD, 1024 * 1024),
     TableSpec(Table.LOCATIONS4, "locations", MapType.HASH, ADDR_KEY4, LOCATION, 1024 * 1024),
     TableSpec(Table.ENDPOINTS4, "endpoints", MapType.HASH, ADDR_KEY4, ENDPOINT, 64 * 1024),
-    TableSpec(Table.PORTS, "ports", MapType.HASH, U32, PORT, 16 * 1024),
+    TableSpec(Table.PORTS, "ports", MapType.HASH, U32, PORT, 16 * 1024, bucketed=True),
     TableSpec(Table.DIRECT4, "direct", MapType.LRU_HASH, ADDR_KEY4, DIRECT, 64 * 1024),
     TableSpec(Table.STATS, "stats", MapType.PERCPU_ARRAY, U32, STATS, 64 * 1024),
     TableSpec(Table.VERDICTS, "verdicts", MapType.PERCPU_ARRAY, U32, COUNT, VERDICT_MAX),
@@ -275,6 +299,33 @@ _SPECS: Final = (
 
 TABLES: Final[Mapping[str, TableSpec]] = types.MappingProxyType({spec.name: spec for spec in _SPECS})
 """Every map by its name. Table is a str, so TABLES["mz_hosts"] and TABLES[Table.HOSTS] are the same."""
+
+
+def _buckets(name: str, value: np.dtype[Any], rows: int) -> MapSpec:
+    """As many buckets as rows: a quarter of the places is used at most, so that every key finds one."""
+    bucket = _struct(("keys", "=u8", (BUCKET_ROWS,)), ("values", value, (BUCKET_ROWS,)))
+    return MapSpec(name, MapType.ARRAY, U32, bucket, rows)
+
+
+def _map_of(spec: TableSpec) -> MapSpec:
+    if spec.bucketed:
+        return _buckets(spec.name, spec.value, spec.max_entries)
+    return MapSpec(spec.name, spec.type, spec.key, spec.value, spec.max_entries)
+
+
+LENGTHS: Final = "mz_lengths4"
+"""Kept with mz_routes4 by the data plane, by VNI; no table of anybody else."""
+
+_PRIVATE: Final = (
+    _buckets(LENGTHS, LENGTHS4, TABLES[Table.VPCS].max_entries),
+    MapSpec("mz_clock", MapType.PERCPU_ARRAY, U32, CLOCK, 1),
+)
+"""Maps that are no tables."""
+
+MAPS: Final[Mapping[str, MapSpec]] = types.MappingProxyType(
+    {spec.name: spec for spec in (*map(_map_of, _SPECS), *_PRIVATE)}
+)
+"""Every map of the objects by its name."""
 
 
 def no_such_table(name: str) -> errors.InvalidError:
@@ -285,5 +336,7 @@ def no_such_table(name: str) -> errors.InvalidError:
 LABELS: Final[Mapping[str, TableSpec]] = types.MappingProxyType({spec.label: spec for spec in _SPECS})
 """Every map by the name that users see."""
 
-ROUTE_PREFIX_BASE: Final = 32
-"""Bits of the VNI before the address in a route key: prefixlen = base + prefix length."""
+
+def mask4(length: int) -> int:
+    """Mask of an IPv4 prefix of this length."""
+    return 0xFFFF_FFFF << (32 - length) & 0xFFFF_FFFF

@@ -158,7 +158,7 @@ def of(message: node_pb2.Endpoint, mtu: int) -> Attachment:
 
 def _prefix_length(address: int, message: node_pb2.Endpoint) -> int:
     """That of the network's prefix with the address; 32 in a group network, where nothing is on-link."""
-    lengths = [each.length for each in message.onlink if address & rows.mask_of(each.length) == each.address]
+    lengths = [each.length for each in message.onlink if address & layout.mask4(each.length) == each.address]
     return max(lengths, default=32)
 
 
@@ -194,7 +194,7 @@ def port_row(message: node_pb2.Endpoint, *, slot: int, mtu: int) -> layout.Rows:
     encoded["slot"] = slot
     encoded["n_onlink"] = len(message.onlink)
     for at, prefix in enumerate(message.onlink):
-        encoded["onlink"][0, at] = (prefix.address, rows.mask_of(prefix.length))
+        encoded["onlink"][0, at] = (prefix.address, layout.mask4(prefix.length))
     return encoded
 
 

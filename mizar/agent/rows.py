@@ -19,7 +19,6 @@ from mizar.abi import decode, layout
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
 MAX_VNI: Final = layout.MAX_VNI
-_ALL_ONES: Final = 0xFFFFFFFF
 
 T = TypeVar("T")
 
@@ -42,11 +41,6 @@ def error(table: str, key: str, message: str) -> node_pb2.EntryError:
     return node_pb2.EntryError(table=table, key=key, message=message)
 
 
-def mask_of(length: int) -> int:
-    """Netmask of a prefix length as a number."""
-    return (_ALL_ONES << (32 - length)) & _ALL_ONES
-
-
 # ---------------------------------------------------------------- checks
 
 
@@ -58,8 +52,8 @@ def check_vni(vni: int) -> None:
 def check_prefix(address: int, length: int) -> None:
     if length > 32:
         raise errors.InvalidError(f"prefix length {length}: must be 0 to 32")
-    if address & ~mask_of(length) & _ALL_ONES:
-        network = decode.prefix4(address & mask_of(length), length)
+    if address & ~layout.mask4(length):
+        network = decode.prefix4(address & layout.mask4(length), length)
         raise errors.InvalidError(
             f"prefix {decode.prefix4(address, length)} has host bits set: {network} would be right"
         )
@@ -102,9 +96,9 @@ def routes(entries: Sequence[node_pb2.Route]) -> Batch:
     spec = layout.TABLES[layout.Table.ROUTES4]
     good, bad = _sort_out(entries, _check_route, label=spec.label, name=_route_name)
     keys, rows = spec.keys(len(good)), spec.values(len(good))
-    keys["prefixlen"] = [layout.ROUTE_PREFIX_BASE + route.key.length for route in good]
     keys["vni"] = [route.key.vni for route in good]
     keys["addr"] = [route.key.prefix for route in good]
+    keys["mask"] = [layout.mask4(route.key.length) for route in good]
     rows["kind"] = [route.kind for route in good]
     rows["network"] = [route.network for route in good]
     rows["shards"] = [route.shards for route in good]
@@ -199,9 +193,7 @@ def _sort_out(
 
 
 def route_keys(entries: Iterable[node_pb2.RouteKey]) -> layout.Rows:
-    listed = [
-        (layout.ROUTE_PREFIX_BASE + key.length, key.vni, key.prefix) for key in entries if key.length <= 32
-    ]
+    listed = [(key.vni, key.prefix, layout.mask4(key.length)) for key in entries if key.length <= 32]
     return np.array(listed, dtype=layout.ROUTE_KEY4)
 
 

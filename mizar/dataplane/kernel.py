@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from mizar import errors
 from mizar.abi import layout
-from mizar.dataplane import attachments, bpffs, capi, libbpf, links, maps, nic, programs
+from mizar.dataplane import attachments, bpffs, capi, libbpf, links, maps, nic, programs, tables
 from mizar.dataplane.attachments import Attachment, Role
 from mizar.dataplane.protocol import Hook, Key, TransitMode, TransitStatus
 
@@ -76,6 +76,7 @@ class KernelDataPlane:
             self._open_pinned_maps()
             for file, names in _OBJECTS.items():
                 self._load(objects / file, names, dict(sizes or {}))
+            self._tables = tables.over(self._maps)
             undo.pop_all()
         tcx = not force_clsact and links.kernel_has_tcx(self._programs[ENDPOINT])
         self._tc_hook = Hook.TCX if tcx else Hook.CLSACT
@@ -84,19 +85,19 @@ class KernelDataPlane:
     # ------------------------------------------------------------ tables
 
     def update(self, table: str, keys: layout.Rows, values: layout.Rows) -> None:
-        self._map(table).update(keys, values)
+        self._table(table).update(keys, values)
 
     def delete(self, table: str, keys: layout.Rows) -> int:
-        return self._map(table).delete(keys)
+        return self._table(table).delete(keys)
 
     def dump(self, table: str) -> tuple[layout.Rows, layout.Rows]:
-        return self._map(table).dump()
+        return self._table(table).dump()
 
     def lookup(self, table: str, key: Key) -> np.void | None:
-        return self._map(table).lookup(key)
+        return self._table(table).lookup(key)
 
     def count(self, table: str) -> int:
-        return self._map(table).count()
+        return self._table(table).count()
 
     # ------------------------------------------------------------ counters
 
@@ -109,10 +110,10 @@ class KernelDataPlane:
         wanted = np.asarray(slots, dtype=np.uint32)
         if len(wanted) > _FEW_SLOTS:
             return self._by_index(layout.Table.STATS)[wanted]
-        return self._map(layout.Table.STATS).lookup_each(wanted)
+        return self._maps[layout.Table.STATS].lookup_each(wanted)
 
     def clear_stats(self, slots: npt.ArrayLike) -> None:
-        self._map(layout.Table.STATS).clear(np.asarray(slots, dtype=np.uint32))
+        self._maps[layout.Table.STATS].clear(np.asarray(slots, dtype=np.uint32))
 
     # ------------------------------------------------------------ attachments
 
@@ -170,7 +171,7 @@ class KernelDataPlane:
     # ------------------------------------------------------------ how: loading
 
     def _open_pinned_maps(self) -> None:
-        for name, spec in layout.TABLES.items():
+        for name, spec in layout.MAPS.items():
             path = self._version / "maps" / name
             if not path.exists():
                 continue
@@ -182,7 +183,7 @@ class KernelDataPlane:
     def _load(self, path: pathlib.Path, names: tuple[str, ...], sizes: dict[str, int]) -> None:
         """Load one object on the maps that are there, then take its maps and programs."""
         with libbpf.Object(path) as obj:
-            declared = [name for name in obj.map_names() if name in layout.TABLES]
+            declared = [name for name in obj.map_names() if name in layout.MAPS]
             for name in declared:
                 if name in self._maps:
                     obj.reuse_map(name, self._maps[name])
@@ -191,7 +192,7 @@ class KernelDataPlane:
             obj.load()
             for name in declared:
                 if name not in self._maps:
-                    spec = layout.TABLES[name]
+                    spec = layout.MAPS[name]
                     self._maps[name] = obj.map(name, key=spec.key, value=spec.value)
                     self._maps[name].pin(self._version / "maps" / name)
             for name in names:
@@ -229,15 +230,15 @@ class KernelDataPlane:
 
     # ------------------------------------------------------------ how: the rest
 
-    def _map(self, table: str) -> maps.Map:
+    def _table(self, table: str) -> tables.Rows:
         try:
-            return self._maps[table]
+            return self._tables[table]
         except KeyError:
             raise layout.no_such_table(table) from None
 
     def _by_index(self, table: layout.Table) -> npt.NDArray[Any]:
         """Values of an array, in the order of its indexes."""
-        keys, values = self._map(table).dump()
+        keys, values = self._maps[table].dump()
         ordered = np.zeros(len(values), dtype=values.dtype)
         ordered[keys] = values
         return ordered

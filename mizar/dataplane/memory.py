@@ -2,7 +2,7 @@
 """Maps of the kernel, imitated in memory: the rows behind FakeDataPlane.
 
 What holds:
- - A table answers as the kernel's map of its type does: capacity, errors, longest match.
+ - A table answers as the kernel's map of its type does: capacity, errors.
  - Rows are kept as bytes, so a million of them is a dict and not a million objects.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,6 @@ import numpy.typing as npt
 from mizar import errors
 from mizar.abi import layout
 from mizar.dataplane import protocol
-
-_TRIE_BITS: Final = 64
 
 
 def _raw(rows: npt.NDArray[Any]) -> list[bytes]:
@@ -30,13 +28,12 @@ def _raw(rows: npt.NDArray[Any]) -> list[bytes]:
 
 
 class Table:
-    """A hash, an array, or a trie with longest prefix match."""
+    """A hash or an array."""
 
     def __init__(self, spec: layout.TableSpec, capacity: int) -> None:
         self.spec = spec
         self.capacity = capacity
         self._rows: dict[bytes, bytes] = {}
-        self._lengths: dict[int, int] = {}  # trie: rows per prefix length
 
     def __len__(self) -> int:
         return self.capacity if self.spec.type.is_array else len(self._rows)
@@ -71,7 +68,7 @@ class Table:
         if self.spec.type.is_array and int(column[0]) >= self.capacity:
             return None
         raw = column.tobytes()
-        found = self._longest(raw) if self.spec.type is layout.MapType.LPM_TRIE else self._rows.get(raw)
+        found = self._rows.get(raw)
         if found is None and not self.spec.type.is_array:
             return None
         row: np.void = np.frombuffer(found or bytes(self.spec.value.itemsize), dtype=self.spec.value).copy()[
@@ -102,47 +99,18 @@ class Table:
                 return errno.E2BIG if int.from_bytes(key, sys.byteorder) >= self.capacity else 0
             case layout.MapType.LRU_HASH:
                 return 0
-            case layout.MapType.LPM_TRIE if self._prefix_length(key) > _TRIE_BITS:
-                return errno.EINVAL
         full = len(self._rows) >= self.capacity and key not in self._rows
-        if not full:
-            return 0
-        return errno.ENOSPC if self.spec.type is layout.MapType.LPM_TRIE else errno.E2BIG
+        return errno.E2BIG if full else 0
 
     def _put(self, key: bytes, value: bytes) -> None:
         if self.spec.type is layout.MapType.LRU_HASH:
             self._rows.pop(key, None)
             if len(self._rows) >= self.capacity:
                 del self._rows[next(iter(self._rows))]  # written longest ago
-        if self.spec.type is layout.MapType.LPM_TRIE and key not in self._rows:
-            length = self._prefix_length(key)
-            self._lengths[length] = self._lengths.get(length, 0) + 1
         self._rows[key] = value
 
     def _remove(self, key: bytes) -> bool:
-        if self._rows.pop(key, None) is None:
-            return False
-        if self.spec.type is layout.MapType.LPM_TRIE:
-            length = self._prefix_length(key)
-            self._lengths[length] -= 1
-            if not self._lengths[length]:
-                del self._lengths[length]
-        return True
-
-    def _prefix_length(self, key: bytes) -> int:
-        return int(np.frombuffer(key, dtype=self.spec.key)["prefixlen"][0])
-
-    def _longest(self, key: bytes) -> bytes | None:
-        """The row whose prefix is the longest that `key` begins with."""
-        most, bits = self._prefix_length(key), int.from_bytes(key[4:], "big")
-        for length in sorted(self._lengths, reverse=True):
-            if length > most:
-                continue
-            mask = (1 << _TRIE_BITS) - (1 << (_TRIE_BITS - length))
-            prefix = np.uint32(length).tobytes() + (bits & mask).to_bytes(8, "big")
-            if prefix in self._rows:
-                return self._rows[prefix]
-        return None
+        return self._rows.pop(key, None) is not None
 
     def _dump_array(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         values = self.spec.values(self.capacity)

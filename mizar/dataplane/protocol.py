@@ -92,7 +92,7 @@ class DataPlane(Protocol):
         ...
 
     def lookup(self, table: str, key: Key) -> np.void | None:
-        """One value, or None. In a trie: the longest match of the key, as for a packet."""
+        """One value, or None."""
         ...
 
     def count(self, table: str) -> int:

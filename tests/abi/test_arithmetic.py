@@ -26,6 +26,11 @@ def test_shard_is_that_of_c(arithmetic: Any, address: int, shards: int) -> None:
     assert hashes.shard_of(address, shards) == arithmetic.shard_of(address, shards)
 
 
+@hypothesis.given(st.integers(0, 0xFFFFFFFFFFFFFFFF), st.integers(1, 1 << 20))
+def test_home_of_a_key_is_that_of_c(arithmetic: Any, key: int, buckets: int) -> None:
+    assert hashes.bucket_of(key, buckets) == arithmetic.bucket_of(key, buckets) < buckets
+
+
 @hypothesis.given(st.lists(U32), SHARDS)
 def test_columns_give_what_scalars_give(addresses: list[int], shards: int) -> None:
     column = np.array(addresses, dtype=">u4")

@@ -35,7 +35,7 @@ def without_config(machine: Machine) -> None:
 
 
 def without_port(machine: Machine) -> None:
-    machine.maps[layout.Table.PORTS].delete([world.PORT])
+    machine.tables[layout.Table.PORTS].delete([world.PORT])
 
 
 def direct(*, host: str = H4, age_ms: int = 0, addr: str = B) -> Setup:
@@ -52,7 +52,7 @@ def down(*hosts: str) -> Setup:
 
 def gone(*hosts: str) -> Setup:
     def setup(machine: Machine) -> None:
-        machine.maps[layout.Table.HOSTS].delete([number(host) for host in hosts])
+        machine.tables[layout.Table.HOSTS].delete([number(host) for host in hosts])
 
     return setup
 
@@ -66,8 +66,8 @@ def bouncers(*hosts: str) -> Setup:
 
 
 def without_shards(machine: Machine) -> None:
-    keys, _ = machine.maps[layout.Table.SHARDS].dump()
-    machine.maps[layout.Table.SHARDS].delete(keys)
+    keys, _ = machine.tables[layout.Table.SHARDS].dump()
+    machine.tables[layout.Table.SHARDS].delete(keys)
 
 
 def we_bounce(*, host: str = H4) -> Setup:
@@ -366,6 +366,7 @@ DIRECT = (
     row(
         "direct, not quite soft", sent(), Verdict.DIRECT, direct(age_ms=machines.SOFT_MS - 500), out=Sent(H4)
     ),
+    row("direct, stamped by a clock ahead", sent(), Verdict.DIRECT, direct(age_ms=-4), out=Sent(H4)),
     row("direct, soft", sent(), Verdict.DIRECT_PROBE, direct(age_ms=machines.SOFT_MS + 10), out=_PROBE),
     row(
         "direct, not quite hard",

@@ -217,7 +217,7 @@ def run(
             ) from failure
         met[result.verdict] += 1
         turn += 1
-    assert machine.maps[Table.HOSTS].count() == len(_LISTED) + 1
+    assert machine.tables[Table.HOSTS].count() == len(_LISTED) + 1
     return met
 
 

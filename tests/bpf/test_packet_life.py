@@ -129,7 +129,7 @@ def test_answer_is_direct_at_once(spread: Cluster) -> None:
 
 def test_answer_teaches_although_here_was_lost(spread: Cluster) -> None:
     spread.send(H1, packet(A, B))
-    spread.machines[H1].maps[Table.DIRECT4].delete(spread.machines[H1].maps[Table.DIRECT4].dump()[0])
+    spread.machines[H1].tables[Table.DIRECT4].delete(spread.machines[H1].tables[Table.DIRECT4].dump()[0])
     spread.send(H4, packet(B, A))
     assert spread.machines[H1].direct_host(VNI, B) == H4
 
@@ -152,8 +152,8 @@ def test_aged_path_is_confirmed_without_leaving_it(spread: Cluster) -> None:
 
 def move(cluster: Cluster, addr: str, old: str, new: str) -> None:
     """The endpoint leaves one host and is created on another; the bouncer knows."""
-    cluster.machines[old].maps[Table.ENDPOINTS4].delete(
-        cluster.machines[old].maps[Table.ENDPOINTS4].dump()[0]
+    cluster.machines[old].tables[Table.ENDPOINTS4].delete(
+        cluster.machines[old].tables[Table.ENDPOINTS4].dump()[0]
     )
     cluster.machines[new].endpoint(VNI, addr, ifindex=world.PORT, mac=MACS[addr])
     bounce(cluster, H3, {addr: new})
@@ -177,8 +177,8 @@ def test_packet_for_a_moved_endpoint_finds_it_and_its_sender_learns(spread: Clus
 def test_packet_for_a_deleted_endpoint_ends_and_its_sender_forgets(spread: Cluster) -> None:
     spread.machines[H1].direct(VNI, B, H4)
     h4, h3 = spread.machines[H4], spread.machines[H3]
-    h4.maps[Table.ENDPOINTS4].delete(h4.maps[Table.ENDPOINTS4].dump()[0])
-    h3.maps[Table.LOCATIONS4].delete([(VNI, machines.number(B))])
+    h4.tables[Table.ENDPOINTS4].delete(h4.tables[Table.ENDPOINTS4].dump()[0])
+    h3.tables[Table.LOCATIONS4].delete([(VNI, machines.number(B))])
     steps = trace(spread.send(H1, packet(A, B)))
     assert steps[:2] == [(H1, Verdict.DIRECT), (H4, Verdict.STALE)]
     assert set(steps[2:]) == {(H3, Verdict.DROP_NO_ENDPOINT), (H1, Verdict.FORGOT)}
@@ -226,7 +226,7 @@ def test_stale_entry_with_the_bouncer_on_the_senders_host_does_not_circle(cluste
     divide(cluster, H1, {11: [H1], 12: [H1]})
     bounce(cluster, H1, {B: H4})
     h4 = cluster.machines[H4]
-    h4.maps[Table.ENDPOINTS4].delete(h4.maps[Table.ENDPOINTS4].dump()[0])
+    h4.tables[Table.ENDPOINTS4].delete(h4.tables[Table.ENDPOINTS4].dump()[0])
     cluster.machines[H1].direct(VNI, B, H4)
     steps = cluster.send(H1, packet(A, B))
     assert is_lost(steps)

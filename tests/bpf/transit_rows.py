@@ -593,7 +593,7 @@ def own_network(*hosts: str) -> Setup:
 
 
 def without_vpc(machine: Machine) -> None:
-    machine.maps[layout.Table.VPCS].delete([VNI])
+    machine.tables[layout.Table.VPCS].delete([VNI])
 
 
 def _forgets(name: str, verdict: Verdict, *setup: Setup, frame: bytes = b"") -> Row:

@@ -159,9 +159,9 @@ def _fill(bench: Bench, rng: random.Random) -> None:
         _put(
             bench,
             layout.Table.ROUTES4,
-            ((40, vni, 0x0A000000), {"kind": rng.choice(kinds), "network": 1, "shards": 4}),
-            ((56, vni, 0x0A000200), {"kind": layout.RouteKind.NETWORK, "network": 2, "shards": 8}),
-            ((56, vni, 0x0A630000), {"kind": layout.RouteKind.NONE}),
+            ((vni, 0x0A000000, 0xFF000000), {"kind": rng.choice(kinds), "network": 1, "shards": 4}),
+            ((vni, 0x0A000200, 0xFFFFFF00), {"kind": layout.RouteKind.NETWORK, "network": 2, "shards": 8}),
+            ((vni, 0x0A630000, 0xFFFFFF00), {"kind": layout.RouteKind.NONE}),
         )
     missing = np.array([(1, rng.randrange(4))], dtype=layout.SHARD_KEY)
     for network, shards in ((1, 4), (2, 8)):

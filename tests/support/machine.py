@@ -30,7 +30,7 @@ import numpy as np
 from mizar.abi import layout
 from mizar.abi.layout import Table
 from mizar.abi.verdicts import Verdict
-from mizar.dataplane import libbpf, maps, programs
+from mizar.dataplane import libbpf, maps, programs, tables
 
 SIZES: Final = {
     Table.HOSTS: 64,
@@ -108,6 +108,7 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
             for name in ("endpoint.bpf.o", "transit.bpf.o"):
                 self._load(name)
             undo.pop_all()
+        self.tables = tables.over(self.maps)
 
     def _load(self, name: str) -> None:
         with libbpf.Object(libbpf.OBJECTS / name) as found:
@@ -118,7 +119,7 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
                     found.set_max_entries(table, SIZES[Table(table)])
             found.load()
             for table in set(found.map_names()) - self.maps.keys():
-                spec = layout.TABLES[table]
+                spec = layout.MAPS[table]
                 self.maps[table] = self._stack.enter_context(found.map(table, key=spec.key, value=spec.value))
             for program in found.program_names():
                 self.programs[Hook(program)] = self._stack.enter_context(found.program(program))
@@ -131,20 +132,21 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
 
     def clear(self) -> None:
         """Empty tables, zero counters."""
-        for table, found in self.maps.items():
-            if layout.TABLES[table].type.is_array:
+        for name, found in self.maps.items():
+            if layout.MAPS[name].type.is_array:
                 found.clear(np.arange(found.max_entries, dtype=np.uint32))
             else:
                 found.delete(found.dump()[0])
+        self.tables = tables.over(self.maps)
 
     # ------------------------------------------------------------ rows
 
     def put(self, table: Table, key: Any, value: Any) -> None:
         spec = layout.TABLES[table]
-        self.maps[table].update(np.array([key], dtype=spec.key), np.array([value], dtype=spec.value))
+        self.tables[table].update(np.array([key], dtype=spec.key), np.array([value], dtype=spec.value))
 
     def get(self, table: Table, key: Any) -> np.void | None:
-        return self.maps[table].lookup(np.array([key], dtype=layout.TABLES[table].key))
+        return self.tables[table].lookup(np.array([key], dtype=layout.TABLES[table].key))
 
     def config(
         self,
@@ -181,7 +183,7 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
         self, vni: int, prefix: str, kind: layout.RouteKind, *, network: int = 0, shards: int = 0
     ) -> None:
         net = ipaddress.IPv4Network(prefix)
-        key = (layout.ROUTE_PREFIX_BASE + net.prefixlen, vni, int(net.network_address))
+        key = (vni, int(net.network_address), int(net.netmask))
         self.put(Table.ROUTES4, key, (kind, network, shards))
 
     def shard(self, network: int, shard: int, hosts: Iterable[str]) -> None:

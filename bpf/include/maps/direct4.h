@@ -4,9 +4,11 @@
 #define MIZAR_MAPS_DIRECT4_H
 
 #include "base.h"
+#include "maps/clock.h"
 #include "maps/hosts.h"
 
 #define MZ_DIRECT4_QUIET_MS 1000
+#define MZ_DIRECT4_AHEAD_MS 1000
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -14,6 +16,14 @@ struct {
 	__type(key, struct mz_addr_key4);
 	__type(value, struct mz_direct);
 } mz_direct4 SEC(".maps");
+
+/* Milliseconds. An entry may be from the future by a tick, where another CPU's clock was read. */
+static __always_inline __u32 mz_direct4_age(const struct mz_direct *direct)
+{
+	__u32 age = mz_now_ms() - direct->confirmed;
+
+	return -age <= MZ_DIRECT4_AHEAD_MS ? 0 : age;
+}
 
 static __always_inline const struct mz_direct *mz_direct4_get(const struct mz_addr_key4 *key)
 {
@@ -30,11 +40,11 @@ static __always_inline void mz_direct4_learn(const struct mz_addr_key4 *key, __b
 	struct mz_direct fresh = {.host = host, .confirmed = mz_now_ms()};
 
 	if (known && known->host == host) {
-		if (fresh.confirmed - known->confirmed > MZ_DIRECT4_QUIET_MS)
+		if (mz_direct4_age(known) > MZ_DIRECT4_QUIET_MS)
 			known->confirmed = fresh.confirmed;
 		return;
 	}
-	if (mz_is_peer(host))
+	if (mz_is_other(mz_host_seek(host)))
 		bpf_map_update_elem(&mz_direct4, key, &fresh, BPF_ANY);
 }
 

@@ -3,26 +3,42 @@
 #ifndef MIZAR_MAPS_HOSTS_H
 #define MIZAR_MAPS_HOSTS_H
 
-#include "base.h"
+#include "buckets.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, MZ_HOSTS_MAX);
-	__type(key, __be32);
-	__type(value, struct mz_host);
-} mz_hosts SEC(".maps");
+MZ_BUCKETS(mz_hosts, struct mz_host, MZ_HOSTS_MAX)
 
+/* Where every packet passes. */
 static __always_inline const struct mz_host *mz_host_get(__be32 addr)
 {
-	return bpf_map_lookup_elem(&mz_hosts, &addr);
+	return mz_hosts_find(addr);
+}
+
+/* Where few do: a call, for a smaller program. */
+static __noinline const struct mz_host *mz_host_seek(__be32 addr)
+{
+	return mz_hosts_find(addr);
+}
+
+/* Does a packet that is sent to it arrive, as far as is known? */
+static __always_inline bool mz_is_up(const struct mz_host *host)
+{
+	return host && !(host->flags & MZ_HOST_F_DOWN);
+}
+
+#define MZ_HOST_LISTED 1
+#define MZ_HOST_UP 2
+
+/* Bits of the above. For loops: a global function, which the verifier looks at once by itself. */
+__noinline __u32 mz_host_state(__u32 addr)
+{
+	const struct mz_host *host = mz_hosts_find(addr);
+
+	return (host ? MZ_HOST_LISTED : 0) | (mz_is_up(host) ? MZ_HOST_UP : 0);
 }
 
 /* Another host, the only kind that a tunnel packet may come from or name. */
-static __always_inline bool mz_is_peer(__be32 addr)
+static __always_inline bool mz_is_other(const struct mz_host *host)
 {
-	const struct mz_host *host = mz_host_get(addr);
-
 	return host && !(host->flags & MZ_HOST_F_SELF);
 }
 

@@ -3,19 +3,20 @@
 #ifndef MIZAR_MAPS_PORTS_H
 #define MIZAR_MAPS_PORTS_H
 
-#include "base.h"
+#include "buckets.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, MZ_PORTS_MAX);
-	__type(key, __u32);
-	__type(value, struct mz_port);
-} mz_ports SEC(".maps");
+MZ_BUCKETS(mz_ports, struct mz_port, MZ_PORTS_MAX)
 
+/* Where every packet passes. */
 static __always_inline const struct mz_port *mz_port_get(__u32 ifindex)
 {
-	return bpf_map_lookup_elem(&mz_ports, &ifindex);
+	return mz_ports_find(ifindex);
+}
+
+/* Where few do: a call, for a smaller program. */
+static __noinline const struct mz_port *mz_port_seek(__u32 ifindex)
+{
+	return mz_ports_find(ifindex);
 }
 
 #endif

@@ -3,19 +3,13 @@
 #ifndef MIZAR_MAPS_VPCS_H
 #define MIZAR_MAPS_VPCS_H
 
-#include "base.h"
+#include "buckets.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, MZ_VPCS_MAX);
-	__type(key, __u32);
-	__type(value, struct mz_vpc);
-} mz_vpcs SEC(".maps");
+MZ_BUCKETS(mz_vpcs, struct mz_vpc, MZ_VPCS_MAX)
 
 static __always_inline const struct mz_vpc *mz_vpc_get(__u32 vni)
 {
-	return bpf_map_lookup_elem(&mz_vpcs, &vni);
+	return mz_vpcs_find(vni);
 }
 
 #endif

@@ -12,8 +12,8 @@ import numpy as np
 from mizar.abi import layout
 from mizar.dataplane import protocol
 
-_WHOLE_ADDRESS: Final = 64
-"""Prefix length of a look-up: VNI and address."""
+_MASKS: Final = tuple(layout.mask4(length) for length in range(32, -1, -1))
+"""Masks of prefixes, longest first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +132,12 @@ class Tables:
         )
 
     def route(self, vni: int, address: int) -> Route | None:
-        row = self._lookup(layout.Table.ROUTES4, (_WHOLE_ADDRESS, vni, address))
-        return None if row is None else Route(int(row["kind"]), int(row["network"]), int(row["shards"]))
+        """The longest match."""
+        for mask in _MASKS:
+            row = self._lookup(layout.Table.ROUTES4, (vni, address & mask, mask))
+            if row is not None:
+                return Route(int(row["kind"]), int(row["network"]), int(row["shards"]))
+        return None
 
     def shard(self, network: int, shard: int) -> tuple[int, ...] | None:
         """Bouncers that hold the shard."""

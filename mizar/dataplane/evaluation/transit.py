@@ -7,7 +7,7 @@ import dataclasses
 import struct
 from typing import Final
 
-from mizar.abi import geneve, layout
+from mizar.abi import decode, geneve, layout
 from mizar.abi.verdicts import Verdict
 from mizar.dataplane.evaluation import choose, outcome, packet, tables
 from mizar.dataplane.evaluation.outcome import CountRx, Effect, Outcome, Sent, To
@@ -19,7 +19,6 @@ _QUOTE: Final = 96
 """Bytes of the inner frame that a control packet quotes at most."""
 
 _OPTIONS_MAX: Final = layout.MAX_GENEVE_OPTIONS * 4
-_CLOCK: Final = 0xFFFFFFFF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +74,14 @@ def evaluate(view: tables.Tables, frame: bytes, now: int, *, at_xdp: bool) -> Ou
     inner = _read_inner(wire.inner)
     if isinstance(inner, Verdict):
         return outcome.drop(inner)
+    passed_on = _pass_on(wire, inner) if in_transit else None
+    if passed_on is not None and not passed_on.verdict.is_drop:
+        return passed_on
     endpoint = view.endpoint(wire.header.vni, inner.dst)
     if endpoint is not None:
         return outcome.passed(Verdict.TO_TC) if at_xdp else _arrive(wire, inner, endpoint)
-    if in_transit:
-        return _pass_on(wire, inner)
+    if passed_on is not None:
+        return passed_on
     if hop == layout.Hop.ENDPOINT:
         here = view.vpc(wire.header.vni)
         return outcome.drop(Verdict.DROP_UNKNOWN_VNI if here is None else Verdict.DROP_NOT_HERE)
@@ -180,7 +182,7 @@ def _learn(wire: _Wire, address: int, host: int) -> tuple[Effect, ...]:
     vni = wire.header.vni
     known = wire.view.direct(vni, address)
     if known is not None and known.host == host:
-        is_old = (wire.now - known.confirmed) & _CLOCK > _QUIET_MS
+        is_old = decode.age_ms(known.confirmed, wire.now) > _QUIET_MS
         return (outcome.Learn(vni, address, host),) if is_old else ()
     return (outcome.Learn(vni, address, host),) if wire.view.is_peer(host) else ()
 

@@ -51,7 +51,7 @@ ROWS: list[tuple[Table, object, Fields, decode.Row]] = [
     ),
     (
         Table.ROUTES4,
-        (56, 7, 0x0A000100),
+        (7, 0x0A000100, 0xFFFFFF00),
         {"kind": 2, "network": 5, "shards": 128},
         {"vni": 7, "prefix": "10.0.1.0/24", "kind": "network", "network": 5, "shards": 128},
     ),
@@ -120,7 +120,7 @@ def test_every_table_is_decoded_to_json(table: str) -> None:
     [
         (Table.HOSTS, 0xAC100001, "172.16.0.1"),
         (Table.VPCS, 7, "7"),
-        (Table.ROUTES4, (56, 7, 0x0A000100), "7/10.0.1.0/24"),
+        (Table.ROUTES4, (7, 0x0A000100, 0xFFFFFF00), "7/10.0.1.0/24"),
         (Table.LOCATIONS4, (7, 0x0A000105), "7/10.0.1.5"),
         (Table.SHARDS, (5, 12), "5/12"),
     ],
@@ -133,4 +133,5 @@ def test_key_in_a_message(table: Table, key: object, text: str) -> None:
 
 def test_age_survives_the_clock_s_wrap() -> None:
     assert decode.age_ms(0xFFFFFFF0, 0x10) == 0x20
+    assert decode.age_ms(0x10, 0xFFFFFFF0) == 0, "stamped by a clock that is a tick ahead"
     assert decode.now_ms((1 << 32) * 1_000_000) == 0

@@ -48,7 +48,7 @@ class Host:
     def add_endpoint(self, address: int, network: int) -> None:
         mac = list(MAC[address])
         self.put(Table.VPCS, VNI, flags=layout.VpcFlags.ENDPOINTS, n_dividers=1, dividers=[H2] + [0] * 15)
-        self.put(Table.ROUTES4, (40, VNI, 0x0A000000), kind=layout.RouteKind.DIVIDER)
+        self.put(Table.ROUTES4, (VNI, 0x0A000000, 0xFF000000), kind=layout.RouteKind.DIVIDER)
         self.put(Table.ENDPOINTS4, (VNI, address), ifindex=PORT, slot=1, mac=mac)
         fields = {"addr": address, "mac": mac, "mtu": 1436, "network": network, "shards": SHARDS, "slot": 1}
         self.put(Table.PORTS, PORT, vni=VNI, **fields)
@@ -65,7 +65,7 @@ def hosts() -> dict[int, Host]:
     made[H2].put(Table.VPCS, VNI, flags=layout.VpcFlags.DIVIDER, slot=5)
     for network, prefix in ((NETWORK_A, 0x0A000100), (NETWORK_B, 0x0A000200)):
         route = {"kind": layout.RouteKind.NETWORK, "network": network, "shards": SHARDS}
-        made[H2].put(Table.ROUTES4, (56, VNI, prefix), **route)
+        made[H2].put(Table.ROUTES4, (VNI, prefix, 0xFFFFFF00), **route)
         for shard in range(SHARDS):
             made[H2].put(Table.SHARDS, (network, shard), n=1, hosts=[H3] + [0] * 14)
     made[H3].put(Table.VPCS, VNI, flags=layout.VpcFlags.BOUNCER)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routes: rows by exact prefix, and for programs the lengths of a VPC's prefixes.
+
+A program finds the longest match by one look-up for each length in mz_lengths4, longest first
+(bpf/include/maps/routes4.h). Who writes routes need not know.
+
+What holds:
+ - A length is listed before the first route of that length is written, and as long as there is one.
+ - One that was left over by a crash costs a look-up and nothing else, until a route of the VPC goes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mizar.abi import layout
+from mizar.dataplane import buckets, maps
+
+_ADDRESS_BITS: Final = 32
+
+
+class RouteTable:
+    """The rows of mz_routes4 in `routes`, and of mz_lengths4 in `lengths`; both stay their owner's."""
+
+    def __init__(self, routes: maps.Map, lengths: buckets.BucketTable) -> None:
+        self._routes = routes
+        self._lengths = lengths
+        self._writing = threading.Lock()
+
+    def lookup(self, key: npt.ArrayLike) -> np.void | None:
+        return self._routes.lookup(key)
+
+    def update(self, keys: npt.ArrayLike, values: npt.ArrayLike) -> None:
+        column = layout.column(keys, layout.ROUTE_KEY4)
+        with self._writing:
+            for vni, fresh in _lengths_by_vni(column).items():
+                known = self._listed(vni)
+                if fresh & ~known:
+                    self._list(vni, known | fresh)
+            self._routes.update(column, values)
+
+    def delete(self, keys: npt.ArrayLike) -> int:
+        column = layout.column(keys, layout.ROUTE_KEY4)
+        with self._writing:
+            deleted = self._routes.delete(column)
+            if deleted:
+                self._list_again(np.unique(column["vni"]))
+        return deleted
+
+    def dump(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        return self._routes.dump()
+
+    def count(self) -> int:
+        return self._routes.count()
+
+    # ------------------------------------------------------------ how
+
+    def _list_again(self, vnis: npt.NDArray[Any]) -> None:
+        """What is left of these VPCs."""
+        left = self._routes.dump()[0]
+        lengths = _lengths_by_vni(left[np.isin(left["vni"], vnis)])
+        for vni in vnis.tolist():
+            if vni in lengths:
+                self._list(vni, lengths[vni])
+            else:
+                self._lengths.delete(vni)
+
+    def _listed(self, vni: int) -> int:
+        row = self._lengths.lookup(vni)
+        return 0 if row is None else int(row["host_bits"])
+
+    def _list(self, vni: int, host_bits: int) -> None:
+        self._lengths.update(vni, (host_bits,))
+
+
+def _lengths_by_vni(keys: npt.NDArray[Any]) -> dict[int, int]:
+    """Of each VPC, a number with one bit for each length: that of the prefix's host bits."""
+    found: dict[int, int] = {}
+    pairs: Iterable[tuple[int, int]] = np.unique(keys[["vni", "mask"]]).tolist()
+    for vni, mask in pairs:
+        found[vni] = found.get(vni, 0) | 1 << (_ADDRESS_BITS - mask.bit_count())
+    return found

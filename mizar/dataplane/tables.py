@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables as user space knows them, over the maps in which the kernel keeps them.
+
+Most tables are their maps; buckets.py and routes.py say what holds for those that are not.
+
+What does not belong here: loading, pinning (kernel.py); what rows mean (agent).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mizar.abi import layout
+from mizar.dataplane import buckets, maps, routes
+
+
+class Rows(Protocol):
+    """One table. See protocol.DataPlane for what each does."""
+
+    def lookup(self, key: npt.ArrayLike) -> np.void | None: ...
+    def update(self, keys: npt.ArrayLike, values: npt.ArrayLike) -> None: ...
+    def delete(self, keys: npt.ArrayLike) -> int: ...
+    def dump(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]: ...
+    def count(self) -> int: ...
+
+
+def over(kept: Mapping[str, maps.Map]) -> dict[str, Rows]:
+    """The tables whose maps are among `kept`; those stay the caller's to close."""
+    return {name: _table(spec, kept) for name, spec in layout.TABLES.items() if name in kept}
+
+
+def _table(spec: layout.TableSpec, kept: Mapping[str, maps.Map]) -> Rows:
+    if spec.name == layout.Table.ROUTES4:
+        lengths = buckets.BucketTable(kept[layout.LENGTHS], key=layout.U32, value=layout.LENGTHS4)
+        return routes.RouteTable(kept[spec.name], lengths)
+    if spec.bucketed:
+        return buckets.BucketTable(kept[spec.name], key=spec.key, value=spec.value)
+    return kept[spec.name]
