@@ -64,6 +64,21 @@ class Health(pydantic.BaseModel):
     connected: int = pydantic.Field(description="hosts whose agent is connected and has everything")
 
 
+class _Listener:
+    """pusher.Listener for two: the board, and who waits for hosts."""
+
+    def __init__(self, board: status.Board, turned: Callable[[str], None]) -> None:
+        self._board = board
+        self._on_turned = turned
+
+    def settled(self, host: str) -> None:
+        self._board.settled(host)
+
+    def turned(self, host: str) -> None:
+        self._board.turned(host)
+        self._on_turned(host)
+
+
 class Controller:
     """One management plane over one store. An async context manager: running between enter and exit."""
 
@@ -90,6 +105,8 @@ class Controller:
         """Planning has failed, which is a bug: the process must end, and be started again."""
         self.on_failure: Callable[[], None] = lambda: None
         self._remover: asyncio.Task[None] | None = None
+        self._to_join: dict[str, None] = {}
+        self._joiner: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------ life
 
@@ -101,7 +118,7 @@ class Controller:
         self.pusher = pusher.Pusher(
             snapshot=self._snapshot,
             later=loop.call_later,
-            listener=self._board,
+            listener=_Listener(self._board, self._turned),
             drain=self._timing.drain,
             retry_delay=self._retry_delay,
             version=self._store.revision,
@@ -120,9 +137,10 @@ class Controller:
     ) -> None:
         self._feed.close()
         await self._fleet.close()
-        if self._remover is not None:
-            self._remover.cancel()
-            await asyncio.gather(self._remover, return_exceptions=True)
+        for task in (self._remover, self._joiner):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         self._database.shutdown()
 
     def end_watches(self) -> None:
@@ -247,6 +265,25 @@ class Controller:
             _log.debug("%s stays for now: %s", ref, failure)
             return False
         return True
+
+    # ------------------------------------------------------------ hosts that come
+
+    def _turned(self, name: str) -> None:
+        """A host that is here for the first time may take roles: not before, because others would send it
+        packets that it knows nothing of."""
+        known = self.world.hosts.get(name)
+        if known is None or known.fact.joined or self.pusher.hosts[name].state is not HostState.CONNECTED:
+            return
+        self._to_join[name] = None
+        if self._joiner is None or self._joiner.done():
+            self._joiner = asyncio.create_task(self._join(), name="joiner")
+
+    async def _join(self) -> None:
+        """All that have come meanwhile at once: each time, every role may move."""
+        while self._to_join:
+            names = list(self._to_join)
+            self._to_join.clear()
+            await asyncio.shield(self._write(self._store.join, names))
 
     # ------------------------------------------------------------ reading
 

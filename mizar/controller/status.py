@@ -47,6 +47,7 @@ class Verdict:
 
 READY: Final = Verdict(ready=True, reason="Acknowledged")
 _REFUSED: Final = "EntryRefused"
+_JOINING: Final = Verdict(ready=False, reason="Pending", message="it has connected and is about to join")
 _PLANNING: Final = Verdict(ready=False, reason="Pending", message="the change is being planned")
 
 
@@ -90,10 +91,11 @@ class Board:
         return READY
 
     def _host_at(self, queue: HostQueue, subject: Subject, version: int) -> Verdict:
-        """A host is ready when it is connected itself and the others that are here know it."""
+        """A host is ready when it is connected and has joined, and the others that are here know it."""
         if queue.name == subject.id:
-            connected = queue.state is HostState.CONNECTED
-            return READY if connected and queue.settled(version) else _unsettled(queue)
+            if queue.state is not HostState.CONNECTED or not queue.settled(version):
+                return _unsettled(queue)
+            return READY if self._world.hosts[queue.name].fact.joined else _JOINING
         if queue.state is HostState.CONNECTED and not queue.settled(version):
             return _unsettled(queue)
         return READY

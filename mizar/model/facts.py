@@ -14,12 +14,18 @@ from mizar.model import addresses
 
 
 class HostFact(NamedTuple):
-    """A host. `address` is the underlay address that tunnels use."""
+    """A host. `address` is the underlay address that tunnels use. `joined`: its agent has been reached once;
+    before, nothing is known of it but its name, and it takes no role."""
 
     name: str
     address: int
     agent: str
     schedulable: bool
+    joined: bool = True
+
+    @property
+    def takes_roles(self) -> bool:
+        return self.schedulable and self.joined
 
 
 class VpcFact(NamedTuple):

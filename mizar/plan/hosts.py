@@ -23,7 +23,7 @@ def change_hosts(
             _welcome(world, edit, fact)
         else:
             known.fact = fact
-    able = {name for name, host in world.hosts.items() if host.fact.schedulable}
+    able = {name for name, host in world.hosts.items() if host.fact.takes_roles}
     pool = placement.Pool(able.difference(gone))
     if pool.names != world.pool.names:
         world.pool = pool

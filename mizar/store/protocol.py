@@ -75,6 +75,10 @@ class Transaction(Protocol):
         """Take marked objects away for good and free what they had. What is not there is left out;
         ConflictError when one is not marked, or still has something in it."""
 
+    def join(self, names: Sequence[str]) -> None:
+        """The agents of these hosts have been reached: they may take roles from now on. Hosts that have
+        joined, are being deleted or do not exist are left out."""
+
     def get(self, ref: kinds.Ref) -> objects.Declared | None: ...
 
 
@@ -96,6 +100,9 @@ class Store(Protocol):
 
     def remove(self, refs: Sequence[kinds.Ref]) -> Committed:
         """A transaction that only removes."""
+
+    def join(self, names: Sequence[str]) -> Committed:
+        """A transaction that only joins."""
 
     def get(self, ref: kinds.Ref) -> objects.Declared | None:
         """The object with its allocations and counts in status, or None."""

@@ -38,12 +38,17 @@ class Record:
 class HostRecord(Record):
     live: int = 0
     total: int = 0
+    joined: int = 0
 
     @property
     def fact(self) -> facts.HostFact:
         spec = self.wanted
         return facts.HostFact(
-            self.name, addresses.parse(spec["addresses"][0]), spec["agent"], not spec["unschedulable"]
+            self.name,
+            addresses.parse(spec["addresses"][0]),
+            spec["agent"],
+            schedulable=not spec["unschedulable"],
+            joined=bool(self.joined),
         )
 
 

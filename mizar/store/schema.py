@@ -62,7 +62,12 @@ CREATE TABLE address (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS = (_V1,)
+_V2 = """
+-- joined: its agent has been reached once. Hosts of older files have served already.
+ALTER TABLE host ADD COLUMN joined INTEGER NOT NULL DEFAULT 1;
+"""
+
+MIGRATIONS = (_V1, _V2)
 """Statements that lead from one version to the next; a file's version is how many of them it has seen."""
 
 

@@ -110,6 +110,11 @@ class SqliteStore:
             tx.remove(refs)
         return tx.committed
 
+    def join(self, names: Sequence[str]) -> Committed:
+        with self.transaction() as tx:
+            tx.join(names)
+        return tx.committed
+
     # ------------------------------------------------------------------------------------------ reading
 
     def get(self, ref: kinds.Ref) -> objects.Declared | None:

@@ -66,6 +66,14 @@ class SqliteTransaction:
             self.failed = True
             raise
 
+    def join(self, names: Sequence[str]) -> None:
+        try:
+            for name in names:
+                self._join(name)
+        except BaseException:
+            self.failed = True
+            raise
+
     def get(self, ref: kinds.Ref) -> objects.Declared | None:
         match ref.kind:
             case kinds.HOST:
@@ -272,7 +280,7 @@ class SqliteTransaction:
         numbers = [addresses.parse(text) for text in obj.spec.addresses]
         if before is None:
             rules.check_host_addresses(ref, obj.spec.addresses, self._underlay_owners(numbers))
-            serial = self._insert("host", obj, spec)
+            serial = self._insert("host", obj, spec, joined=0)
             self.db.executemany("INSERT INTO host_address VALUES (?, ?)", [(n, serial) for n in numbers])
         else:
             rules.check_unchanged(ref, "addresses", tuple(before.wanted["addresses"]), obj.spec.addresses)
@@ -281,6 +289,16 @@ class SqliteTransaction:
         after = self._reread_host(obj.metadata.name)
         self.put("host", after.name, after.fact)
         return self.note(ref, Outcome.CONFIGURED if before else Outcome.CREATED)
+
+    def _join(self, name: str) -> None:
+        host = self.host(name)
+        if host is None or host.deleted is not None or host.joined:
+            return
+        self.db.execute(
+            "UPDATE host SET joined = 1, revision = ? WHERE serial = ?", (self.revision, host.serial)
+        )
+        self.put("host", name, self._reread_host(name).fact)
+        self.note(kinds.Ref(kinds.HOST, None, name), Outcome.CONFIGURED)
 
     def _apply_vpc(self, obj: objects.Vpc) -> Result:
         ref, spec = obj.ref, records.spec_text(obj.spec)

@@ -16,6 +16,7 @@ import pytest
 from mizar.controller import config, link, service
 from mizar.model import kinds, objects, reading
 from mizar.store import sqlite
+from tests.integration import cluster
 
 TIMING = config.Timing(drain=0.1, backoff_first=0.05, backoff_last=0.2, connect=1.0)
 
@@ -29,6 +30,11 @@ class Plane:
     async def apply(self, *raws: dict[str, Any]) -> list[str]:
         results = await self.controller.apply(reading.read_many(raws))
         return [one.outcome.value for one in results]
+
+    async def join(self, agents: cluster.Cluster) -> None:
+        """All hosts are part of the cluster: roles stay where they are put."""
+        await self.apply(*agents.manifests)
+        await self.ready(*(f"host {name}" for name in agents.agents))
 
     async def delete(self, *names: str) -> None:
         await self.controller.delete([ref(name) for name in names])

@@ -16,7 +16,8 @@ from tests.integration.manifests import endpoint, network, vpc
 def test_a_host_that_is_away_is_named_and_catches_up(agents: cluster.Cluster, tmp_path: pathlib.Path) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network(), endpoint("a", host="h1"))
+            await p.join(agents)
+            await p.apply(vpc(), network(), endpoint("a", host="h1"))
             await p.ready("endpoint blue/a", "host h2")
             agents["h2"].stop()
             await p.until(lambda: _agent(p, "h2", "away"), what="h2 is away")
@@ -38,7 +39,8 @@ def test_deleting_does_not_wait_for_a_host_that_is_away_and_it_forgets_when_it_i
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network(), endpoint("a", "10.0.1.5", host="h2"))
+            await p.join(agents)
+            await p.apply(vpc(), network(), endpoint("a", "10.0.1.5", host="h2"))
             await p.ready("endpoint blue/a", "host h2")
             agents["h2"].stop()
             await p.until(lambda: _agent(p, "h2", "away"), what="h2 is away")
@@ -57,7 +59,8 @@ def test_a_grown_bouncer_set_is_made_before_it_is_used_and_broken_last(
     async def story() -> None:
         async with plane.running(tmp_path) as p:
             some = [endpoint(f"e{i}", host=f"h{i % 4 + 1}") for i in range(60)]
-            await p.apply(*agents.manifests, vpc(dividers=2), network(bouncers=2), *some)
+            await p.join(agents)
+            await p.apply(vpc(dividers=2), network(bouncers=2), *some)
             await p.ready(*(f"endpoint blue/e{i}" for i in range(60)))
             before = set((await p.get("network blue/web")).status.bouncers)
             agents.log.clear()
@@ -82,7 +85,8 @@ def test_nothing_is_broken_while_a_host_that_uses_it_is_away(
     async def story() -> None:
         async with plane.running(tmp_path) as p:
             some = [endpoint(f"e{i}", host=f"h{i % 4 + 1}") for i in range(40)]
-            await p.apply(*agents.manifests, vpc(), network(bouncers=1), *some)
+            await p.join(agents)
+            await p.apply(vpc(), network(bouncers=1), *some)
             await p.ready(*(f"endpoint blue/e{i}" for i in range(40)), "host h4")
             bouncers = (await p.get("network blue/web")).status.bouncers
             away = next(name for name in agents.agents if name not in bouncers)
@@ -103,7 +107,8 @@ def test_an_unschedulable_host_loses_its_roles_and_keeps_its_endpoints(
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(dividers=4), network(bouncers=4), endpoint("a", host="h1"))
+            await p.join(agents)
+            await p.apply(vpc(dividers=4), network(bouncers=4), endpoint("a", host="h1"))
             await p.ready("endpoint blue/a")
             drained = agents["h1"].manifest
             drained["spec"]["unschedulable"] = True
@@ -121,9 +126,8 @@ def test_a_controller_that_starts_again_changes_nothing_at_agents_that_are_right
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(
-                *agents.manifests, vpc(), network(bouncers=2), endpoint("a"), endpoint("b", host="h2")
-            )
+            await p.join(agents)
+            await p.apply(vpc(), network(bouncers=2), endpoint("a"), endpoint("b", host="h2"))
             await p.ready("endpoint blue/a", "endpoint blue/b", "host h4")
         written = {name: agent.node.output.rows_written for name, agent in agents.agents.items()}
         agents.log.clear()
@@ -140,7 +144,8 @@ def test_a_controller_that_starts_again_finishes_what_was_being_deleted(
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network(), endpoint("a", host="h1"))
+            await p.join(agents)
+            await p.apply(vpc(), network(), endpoint("a", host="h1"))
             await p.ready("endpoint blue/a")
             attachments = agents["h1"].parts.attachments
             refuse = _Refuse(attachments)
@@ -158,7 +163,8 @@ def test_a_controller_that_starts_again_finishes_what_was_being_deleted(
 def test_a_removed_host_is_told_to_forget_everything(agents: cluster.Cluster, tmp_path: pathlib.Path) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(dividers=4), network(bouncers=4, replicas=4), endpoint("a"))
+            await p.join(agents)
+            await p.apply(vpc(dividers=4), network(bouncers=4, replicas=4), endpoint("a"))
             await p.ready("endpoint blue/a", "host h4")
             await p.delete("host h4")
             await p.gone("host h4")
@@ -215,3 +221,30 @@ async def _shards_told(agents: cluster.Cluster, away: str) -> bool:
 async def _pruned(agents: cluster.Cluster) -> bool:
     prune = node_pb2.SyncRequest.PRUNE
     return {host for host, message in agents.log if message.mode == prune} == set(agents.agents)
+
+
+def test_a_host_takes_no_role_before_its_agent_was_reached(
+    agents: cluster.Cluster, tmp_path: pathlib.Path
+) -> None:
+    """Others would send it packets that it knows nothing of; afterwards it keeps its roles while away."""
+
+    async def story() -> None:
+        agents["h3"].stop()
+        async with plane.running(tmp_path) as p:
+            await p.apply(*agents.manifests)
+            await p.ready("host h1", "host h2", "host h4")
+            await p.apply(vpc(dividers=4), network(bouncers=4), endpoint("a", host="h1"))
+            await p.ready("endpoint blue/a")
+            assert "h3" not in (await p.get("network blue/web")).status.bouncers
+            assert "h3" not in (await p.get("vpc blue")).status.dividers
+        async with plane.running(tmp_path) as p:
+            assert "h3" not in (await p.get("network blue/web")).status.bouncers
+            agents["h3"].start()
+            await p.ready("host h3")
+            assert "h3" in (await p.get("network blue/web")).status.bouncers
+            assert "h3" in (await p.get("vpc blue")).status.dividers
+            agents["h3"].stop()
+        async with plane.running(tmp_path) as p:
+            assert "h3" in (await p.get("network blue/web")).status.bouncers
+
+    asyncio.run(story())

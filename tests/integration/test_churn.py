@@ -28,7 +28,8 @@ def test_after_any_churn_agents_have_what_is_planned(
     async def story() -> None:
         rng = random.Random(seed)
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(dividers=2))
+            await p.join(agents)
+            await p.apply(vpc(dividers=2))
             await asyncio.gather(
                 *(writer(p, random.Random(100 * seed + n), n) for n in range(4)), breaker(agents, rng)
             )
@@ -111,7 +112,8 @@ def test_a_client_that_hangs_up_does_not_part_a_transaction_from_its_plan(
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network())
+            await p.join(agents)
+            await p.apply(vpc(), network())
             for number in range(20):
                 client = asyncio.create_task(p.apply(endpoint(f"e{number}", host="h2")))
                 for _ in range(number % 4):
@@ -131,7 +133,8 @@ def test_a_planner_that_fails_ends_the_controller(
     async def story() -> None:
         ended: list[bool] = []
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network())
+            await p.join(agents)
+            await p.apply(vpc(), network())
             p.controller.on_failure = lambda: ended.append(True)
             with monkeypatch.context() as patch:
                 patch.setattr(planner, "apply", _fail)

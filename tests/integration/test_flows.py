@@ -24,9 +24,8 @@ def test_an_endpoint_is_at_its_host_and_its_bouncer_when_it_is_ready(
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(
-                *agents.manifests, vpc(), network(bouncers=2), endpoint("web-1", "10.0.1.5", host="h3")
-            )
+            await p.join(agents)
+            await p.apply(vpc(), network(bouncers=2), endpoint("web-1", "10.0.1.5", host="h3"))
             await p.ready("endpoint blue/web-1", "network blue/web", "vpc blue", "host h1")
             assert agents["h3"].endpoints() == {"blue/web-1"}
             bouncers = (await p.get("network blue/web")).status.bouncers
@@ -56,9 +55,8 @@ def test_a_deleted_endpoint_leaves_all_tables_and_its_address_is_free(
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(
-                *agents.manifests, vpc(), network(bouncers=4, replicas=4), endpoint("a", "10.0.1.5")
-            )
+            await p.join(agents)
+            await p.apply(vpc(), network(bouncers=4, replicas=4), endpoint("a", "10.0.1.5"))
             await p.ready("endpoint blue/a")
             await p.delete("endpoint blue/a")
             await p.gone("endpoint blue/a")
@@ -75,7 +73,8 @@ def test_a_moved_endpoint_is_at_the_new_host_before_it_leaves_the_old_one(
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network(), endpoint("a", "10.0.1.5", host="h1"))
+            await p.join(agents)
+            await p.apply(vpc(), network(), endpoint("a", "10.0.1.5", host="h1"))
             await p.ready("endpoint blue/a")
             agents.log.clear()
             await p.apply(endpoint("a", "10.0.1.5", host="h2"))
@@ -97,9 +96,8 @@ def test_everything_is_deleted_by_one_request_in_any_order(
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(
-                *agents.manifests, vpc(), network(), *(endpoint(f"e{i}", host="h2") for i in range(9))
-            )
+            await p.join(agents)
+            await p.apply(vpc(), network(), *(endpoint(f"e{i}", host="h2") for i in range(9)))
             await p.ready("endpoint blue/e0", "endpoint blue/e8")
             await p.delete("vpc blue", "network blue/web", *(f"endpoint blue/e{i}" for i in range(9)))
             await p.gone("vpc blue", "network blue/web")
@@ -115,7 +113,8 @@ def test_everything_is_deleted_by_one_request_in_any_order(
 def test_what_is_in_use_is_not_deleted(agents: cluster.Cluster, tmp_path: pathlib.Path, gone: str) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network(), endpoint("a", host="h1"))
+            await p.join(agents)
+            await p.apply(vpc(), network(), endpoint("a", host="h1"))
             with pytest.raises(errors.ConflictError):
                 await p.delete(gone)
             await p.ready("endpoint blue/a")
@@ -127,7 +126,8 @@ def test_what_is_in_use_is_not_deleted(agents: cluster.Cluster, tmp_path: pathli
 def test_a_refused_request_changes_nothing(agents: cluster.Cluster, tmp_path: pathlib.Path) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network(), endpoint("a", "10.0.1.5"))
+            await p.join(agents)
+            await p.apply(vpc(), network(), endpoint("a", "10.0.1.5"))
             revision = p.controller.health().revision
             for wrong in (
                 endpoint("b", "10.0.1.5"),
@@ -151,7 +151,8 @@ def test_an_endpoint_that_its_host_refuses_says_why_and_recovers(
         async with plane.running(tmp_path) as p:
             attachments = agents["h1"].parts.attachments
             attachments.broken.add("blue/a")  # type: ignore[attr-defined]  # simulated.MemoryAttachments
-            await p.apply(*agents.manifests, vpc(), network(), endpoint("a"), endpoint("b"))
+            await p.join(agents)
+            await p.apply(vpc(), network(), endpoint("a"), endpoint("b"))
             await p.ready("endpoint blue/b")
             await p.until(lambda: _reason(p, "endpoint blue/a", "EntryRefused"), what="refusal is told")
             assert (await p.get("endpoint blue/a")).status.message.startswith(
@@ -180,7 +181,8 @@ def test_a_new_bouncer_takes_its_rows_in_messages_of_any_size(
     async def story() -> None:
         async with plane.running(tmp_path) as p:
             some = [endpoint(f"e{number}", host="h1") for number in range(12)]
-            await p.apply(*agents.manifests, vpc(), network(bouncers=1), *some)
+            await p.join(agents)
+            await p.apply(vpc(), network(bouncers=1), *some)
             await p.ready("network blue/web")
             await p.apply(network(bouncers=4, replicas=4))
             await p.ready("network blue/web")

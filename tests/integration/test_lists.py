@@ -29,7 +29,8 @@ def test_a_list_of_endpoints_is_what_their_objects_say(
         async with plane.running(tmp_path) as p:
             labelled = endpoint("b", "10.0.1.9", "10.0.1.10", netns='/run/a "b"', ifname="net1")
             labelled["metadata"]["labels"] = {"tier": 'a "front"'}
-            await p.apply(*agents.manifests, vpc(), network(), vpc("red"), network(vpc="red"))
+            await p.join(agents)
+            await p.apply(vpc(), network(), vpc("red"), network(vpc="red"))
             assert await written(p) == []
             await p.apply(endpoint("a"), labelled, endpoint("c", vpc="red"))
             await p.ready("endpoint blue/a", "endpoint blue/b", "endpoint red/c", "host h2")
@@ -49,7 +50,8 @@ def test_a_list_of_more_than_a_page_has_every_endpoint_once(
     async def story() -> None:
         async with plane.running(tmp_path) as p:
             many = [endpoint(f"e{number}", network="wide") for number in range(500)]
-            await p.apply(*agents.manifests, vpc(), network("wide", cidrs=("10.0.4.0/22",)), *many)
+            await p.join(agents)
+            await p.apply(vpc(), network("wide", cidrs=("10.0.4.0/22",)), *many)
             names = [obj["metadata"]["name"] for obj in await written(p, vpc="blue")]
             assert names == sorted(f"e{number}" for number in range(500))
 

@@ -36,7 +36,8 @@ def test_a_watch_begins_with_what_there_is_and_goes_on(
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network(), endpoint("a"))
+            await p.join(agents)
+            await p.apply(vpc(), network(), endpoint("a"))
             events = p.controller.watch(kinds.ENDPOINT)
             assert (await until(events, "ADDED", "a")).object.full_name == "blue/a"
             await p.apply(endpoint("b", host="h2"))
@@ -51,7 +52,8 @@ def test_a_watch_begins_with_what_there_is_and_goes_on(
 def test_an_object_comes_again_when_it_turns_ready(agents: cluster.Cluster, tmp_path: pathlib.Path) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network())
+            await p.join(agents)
+            await p.apply(vpc(), network())
             await p.ready("host h2")
             agents["h2"].stop()
             hosts = p.controller.watch(kinds.HOST)
@@ -73,7 +75,8 @@ def test_an_object_comes_again_when_a_host_refuses_it(
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network())
+            await p.join(agents)
+            await p.apply(vpc(), network())
             broken = agents["h1"].parts.attachments.broken  # type: ignore[attr-defined]  # simulated
             broken.add("blue/a")
             await p.apply(endpoint("b"))
@@ -92,7 +95,8 @@ def test_an_object_comes_again_when_a_host_refuses_it(
 def test_a_watch_from_a_version_has_what_was_missed(agents: cluster.Cluster, tmp_path: pathlib.Path) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network(), endpoint("a"))
+            await p.join(agents)
+            await p.apply(vpc(), network(), endpoint("a"))
             version = p.controller.health().revision
             await p.apply(endpoint("b"))
             events = p.controller.watch(kinds.ENDPOINT, since=version)
@@ -108,7 +112,8 @@ def test_a_watch_from_a_version_follows_what_was_not_ready_then(
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network(), endpoint("b"))
+            await p.join(agents)
+            await p.apply(vpc(), network(), endpoint("b"))
             await p.ready("host h2", "endpoint blue/b")
             agents["h2"].stop()
             await p.apply(endpoint("a", host="h2"))
@@ -139,7 +144,8 @@ def test_a_hundred_endpoints_each_turn_ready_once_told(
 ) -> None:
     async def story() -> None:
         async with plane.running(tmp_path) as p:
-            await p.apply(*agents.manifests, vpc(), network(bouncers=3, replicas=2))
+            await p.join(agents)
+            await p.apply(vpc(), network(bouncers=3, replicas=2))
             events = p.controller.watch(kinds.ENDPOINT)
             watching = asyncio.create_task(_all_ready(events, 100))
             await asyncio.sleep(0)

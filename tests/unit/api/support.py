@@ -14,6 +14,7 @@ import httpx
 from mizar import errors
 from mizar.api import app
 from mizar.controller import service
+from mizar.model import reading
 from mizar.store import sqlite
 
 LIMIT = 1 << 20
@@ -55,6 +56,13 @@ async def running(directory: pathlib.Path) -> AsyncIterator[Api]:
             )
             async with httpx.AsyncClient(transport=transport, base_url="http://mizar") as client:
                 yield Api(client, controller)
+
+
+def joined(directory: pathlib.Path, *hosts: dict[str, Any]) -> None:
+    """Hosts that have been part of the cluster before the controller starts."""
+    with contextlib.closing(sqlite.SqliteStore(directory / "mizar.db", clock=lambda: 1e9)) as store:
+        store.apply(reading.read_many(hosts))
+        store.join([one["metadata"]["name"] for one in hosts])
 
 
 def host(name: str = "h1", number: int = 1) -> dict[str, Any]:

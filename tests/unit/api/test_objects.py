@@ -104,7 +104,11 @@ def test_lists_can_be_of_one_vpc(run: Run) -> None:
     run(story)
 
 
-def test_roles_are_listed_without_counters_while_their_hosts_are_away(run: Run) -> None:
+def test_roles_are_listed_without_counters_while_their_hosts_are_away(
+    run: Run, tmp_path: pathlib.Path
+) -> None:
+    support.joined(tmp_path, host())
+
     async def story(api: Api) -> None:
         await api.apply(*BASE, endpoint("a"))
         (bouncer,) = (await api.ask("GET", "/v1/bouncers"))[1]

@@ -137,6 +137,28 @@ def test_everything_is_what_the_changes_were(store: protocol.Store) -> None:
     assert len(ids) == 3
 
 
+def test_host_takes_roles_once_it_has_joined(store: protocol.Store) -> None:
+    assert not any(fact.takes_roles for fact in store.everything().hosts)
+    (fact,) = store.join(["h2"]).change.hosts
+    assert (fact.name, fact.takes_roles) == ("h2", True)
+    assert [one.takes_roles for one in store.everything().hosts] == [False, True]
+    store.apply([host("h2", unschedulable=True)])
+    assert [(one.joined, one.takes_roles) for one in store.everything().hosts][1] == (True, False)
+    revision = store.revision
+    assert store.join(["h2", "nobody"]).change == planner.Change()
+    assert store.revision == revision
+
+
+def test_host_that_is_created_anew_has_to_join_again(store: protocol.Store) -> None:
+    h1 = ref(kinds.HOST, "h1")
+    store.join(["h1"])
+    store.delete([h1])
+    assert store.join(["h1"]).change == planner.Change()
+    store.remove([h1])
+    store.apply([host("h1")])
+    assert not any(fact.joined for fact in store.everything().hosts)
+
+
 # -------------------------------------------------------------------------------------------------- refusals
 
 
