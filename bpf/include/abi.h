@@ -280,7 +280,7 @@ struct mz_location {
 	__u32 slot; /* mz_stats slot of the bouncer role of the network */
 };
 
-/* mz_endpoints4: HASH mz_addr_key4. Endpoints of this host. */
+/* mz_endpoints4: buckets, mz_addr_key4. Endpoints of this host. */
 struct mz_endpoint {
 	__u32 ifindex; /* host side of the attachment */
 	__u32 slot;    /* mz_stats slot of the endpoint */
@@ -329,6 +329,11 @@ struct mz_count {
 	__u64 bytes;
 };
 
+/* mz_secret: ARRAY[1]. The data plane's own. */
+struct mz_secret {
+	__u64 factor; /* of tables whose keys a tenant can choose */
+};
+
 /* mz_clock: PERCPU_ARRAY[1]. The programs' own. */
 struct mz_clock {
 	__u64 jiffies; /* when it was read */
@@ -359,10 +364,15 @@ static inline __u32 mz_shard_of(__u32 addr, __u32 shards)
 #define MZ_BUCKET_REACH 4
 #define MZ_BUCKET_GONE 0xffffffffffffffffull
 
-/* Home of a key: Fibonacci hashing; the high half depends on all bits of the key. */
-static inline __u32 mz_bucket_of(__u64 key, __u32 buckets)
+#define MZ_BUCKET_FACTOR 0x9e3779b97f4a7c15ull
+
+/*
+ * Home of a key by multiplicative hashing; the high half depends on all bits of the key. With
+ * a secret odd factor nobody can choose keys that share a home: mz_secret.
+ */
+static inline __u32 mz_bucket_of(__u64 key, __u64 factor, __u32 buckets)
 {
-	return ((key * 0x9e3779b97f4a7c15ull >> 32) * buckets) >> 32;
+	return ((key * factor >> 32) * buckets) >> 32;
 }
 
 #define MZ_ASSERT_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), "size of " #type)
@@ -388,6 +398,7 @@ MZ_ASSERT_SIZE(mz_direct, 8);
 MZ_ASSERT_SIZE(mz_stats, 32);
 MZ_ASSERT_SIZE(mz_count, 16);
 MZ_ASSERT_SIZE(mz_lengths4, 8);
+MZ_ASSERT_SIZE(mz_secret, 8);
 MZ_ASSERT_SIZE(mz_clock, 16);
 
 #endif

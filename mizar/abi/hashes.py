@@ -48,9 +48,9 @@ def shards_of(addresses: npt.NDArray[Any], shards: int) -> npt.NDArray[np.uint32
     return mix32_column(addresses) & np.uint32(shards - 1)
 
 
-def bucket_of(key: int, buckets: int) -> int:
-    """Home of a key, a number of 64 bits, in a table of buckets."""
-    return ((key * 0x9E3779B97F4A7C15 & _MASK64) >> 32) * buckets >> 32
+def bucket_of(key: int, factor: int, buckets: int) -> int:
+    """Home of a key, a number of 64 bits as is the factor, in a table of buckets."""
+    return ((key * factor & _MASK64) >> 32) * buckets >> 32
 
 
 # ---------------------------------------------------------------- flows

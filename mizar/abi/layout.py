@@ -53,6 +53,8 @@ BUCKET_ROWS: Final = 4
 """Rows of one bucket."""
 BUCKET_REACH: Final = 4
 """Buckets in which a key may be, the first being its home."""
+BUCKET_FACTOR: Final = 0x9E37_79B9_7F4A_7C15
+"""Of the hash, where no tenant chooses keys."""
 BUCKET_GONE: Final = 0xFFFF_FFFF_FFFF_FFFF
 """In place of a deleted key."""
 
@@ -178,6 +180,7 @@ PORT: Final = _struct(
 DIRECT: Final = _struct(("host", ">u4"), ("confirmed", "=u4"))
 STATS: Final = _struct(("tx_packets", "=u8"), ("tx_bytes", "=u8"), ("rx_packets", "=u8"), ("rx_bytes", "=u8"))
 COUNT: Final = _struct(("packets", "=u8"), ("bytes", "=u8"))
+SECRET: Final = _struct(("factor", "=u8"))
 CLOCK: Final = _struct(("jiffies", "=u8"), ("now_ms", "=u8"))
 
 STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
@@ -203,6 +206,7 @@ STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
         "mz_direct": DIRECT,
         "mz_stats": STATS,
         "mz_count": COUNT,
+        "mz_secret": SECRET,
         "mz_clock": CLOCK,
     }
 )
@@ -260,6 +264,8 @@ class TableSpec:
     """Default capacity; the agent may load with another one."""
     bucketed: bool = False
     """Rows are in buckets of an array, as bpf/include/buckets.h has them."""
+    secret: bool = False
+    """Tenants choose keys, so that the factor of the hash is a secret."""
 
     def keys(self, n: int) -> Rows:
         """`n` keys, all zero."""
@@ -290,7 +296,16 @@ _SPECS: Final = (
     TableSpec(Table.ROUTES4, "routes", MapType.HASH, ROUTE_KEY4, ROUTE, 256 * 1024),
     TableSpec(Table.SHARDS, "shards", MapType.HASH, SHARD_KEY, SHARD, 1024 * 1024),
     TableSpec(Table.LOCATIONS4, "locations", MapType.HASH, ADDR_KEY4, LOCATION, 1024 * 1024),
-    TableSpec(Table.ENDPOINTS4, "endpoints", MapType.HASH, ADDR_KEY4, ENDPOINT, 64 * 1024),
+    TableSpec(
+        Table.ENDPOINTS4,
+        "endpoints",
+        MapType.HASH,
+        ADDR_KEY4,
+        ENDPOINT,
+        64 * 1024,
+        bucketed=True,
+        secret=True,
+    ),
     TableSpec(Table.PORTS, "ports", MapType.HASH, U32, PORT, 16 * 1024, bucketed=True),
     TableSpec(Table.DIRECT4, "direct", MapType.LRU_HASH, ADDR_KEY4, DIRECT, 64 * 1024),
     TableSpec(Table.STATS, "stats", MapType.PERCPU_ARRAY, U32, STATS, 64 * 1024),
@@ -316,8 +331,12 @@ def _map_of(spec: TableSpec) -> MapSpec:
 LENGTHS: Final = "mz_lengths4"
 """Kept with mz_routes4 by the data plane, by VNI; no table of anybody else."""
 
+FACTOR: Final = "mz_secret"
+"""The factor of tables whose keys tenants choose; the data plane draws it."""
+
 _PRIVATE: Final = (
     _buckets(LENGTHS, LENGTHS4, TABLES[Table.VPCS].max_entries),
+    MapSpec(FACTOR, MapType.ARRAY, U32, SECRET, 1),
     MapSpec("mz_clock", MapType.PERCPU_ARRAY, U32, CLOCK, 1),
 )
 """Maps that are no tables."""

@@ -60,8 +60,16 @@ class _Place(NamedTuple):
 class BucketTable:
     """Rows of these dtypes, kept in `array`, which stays its owner's. A key has up to eight bytes."""
 
-    def __init__(self, array: maps.Map, *, key: np.dtype[Any], value: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        array: maps.Map,
+        *,
+        key: np.dtype[Any],
+        value: np.dtype[Any],
+        factor: int = layout.BUCKET_FACTOR,
+    ) -> None:
         self._array = array
+        self._factor = factor
         self._key = key
         self._value = value
         self._writing = threading.Lock()
@@ -110,7 +118,7 @@ class BucketTable:
     def _reach(self, number: int) -> Iterator[tuple[int, np.void]]:
         """Number and content of the buckets that may hold a key, the home first."""
         buckets = self._array.max_entries
-        home = hashes.bucket_of(number, buckets)
+        home = hashes.bucket_of(number, self._factor, buckets)
         for step in range(min(layout.BUCKET_REACH, buckets)):
             index = (home + step) % buckets
             bucket = self._array.lookup(index)
@@ -129,11 +137,12 @@ class BucketTable:
         return None
 
     def _free(self, number: int) -> _Place | None:
-        """The first row on which a key can be put."""
+        """A row on which a key can be put; of the rows in a bucket the last one last."""
         for index, bucket in self._reach(number):
             (rows,) = np.nonzero((bucket["keys"] == 0) | (bucket["keys"] == layout.BUCKET_GONE))
             if len(rows):
-                return _Place(index, bucket, int(rows[0]))
+                row = min(rows.tolist(), key=lambda row: ((index, row) in self._freed, row))
+                return _Place(index, bucket, row)
         return None
 
     def _put(self, number: int, value: np.void) -> int:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mizar.abi import hashes
 
 U32 = st.integers(min_value=0, max_value=0xFFFFFFFF)
+U64 = st.integers(min_value=0, max_value=0xFFFFFFFFFFFFFFFF)
 PORT = st.integers(min_value=0, max_value=0xFFFF)
 SHARDS = st.integers(min_value=0, max_value=12).map(lambda bits: 1 << bits)
 
@@ -26,9 +27,9 @@ def test_shard_is_that_of_c(arithmetic: Any, address: int, shards: int) -> None:
     assert hashes.shard_of(address, shards) == arithmetic.shard_of(address, shards)
 
 
-@hypothesis.given(st.integers(0, 0xFFFFFFFFFFFFFFFF), st.integers(1, 1 << 20))
-def test_home_of_a_key_is_that_of_c(arithmetic: Any, key: int, buckets: int) -> None:
-    assert hashes.bucket_of(key, buckets) == arithmetic.bucket_of(key, buckets) < buckets
+@hypothesis.given(U64, U64, st.integers(1, 1 << 20))
+def test_home_of_a_key_is_that_of_c(arithmetic: Any, key: int, factor: int, buckets: int) -> None:
+    assert hashes.bucket_of(key, factor, buckets) == arithmetic.bucket_of(key, factor, buckets) < buckets
 
 
 @hypothesis.given(st.lists(U32), SHARDS)

@@ -34,7 +34,8 @@ def _text(address: int) -> str:
 
 def _home(address: int) -> int:
     """As a big-endian field of the key is a number to the program."""
-    return hashes.bucket_of(int.from_bytes(address.to_bytes(4, "big"), "little"), _BUCKETS)
+    number = int.from_bytes(address.to_bytes(4, "big"), "little")
+    return hashes.bucket_of(number, layout.BUCKET_FACTOR, _BUCKETS)
 
 
 def _neighbours(home: int, n: int) -> list[int]:

@@ -21,7 +21,7 @@ struct {
 } mz_routes4 SEC(".maps");
 
 /* As many as VPCs: each has a row as soon as it has a route. */
-MZ_BUCKETS(mz_lengths4, struct mz_lengths4, MZ_VPCS_MAX)
+MZ_BUCKETS(mz_lengths4, struct mz_lengths4, MZ_VPCS_MAX, MZ_BUCKET_FACTOR)
 
 static __always_inline const struct mz_route *mz_route4_get(__u32 vni, __be32 addr)
 {
