@@ -40,7 +40,7 @@ static __always_inline __u64 mz_secret_factor(void)
 	__u32 zero = 0;
 	const struct mz_secret *secret = bpf_map_lookup_elem(&mz_secret, &zero);
 
-	return secret ? secret->factor : 0;
+	return secret ? secret->factor : MZ_BUCKET_FACTOR;
 }
 
 static __always_inline bool mz_bucket_is_empty(const __u64 *keys)
@@ -52,22 +52,32 @@ static __always_inline bool mz_bucket_is_empty(const __u64 *keys)
 	return !any;
 }
 
+/* An address as a key of buckets. */
+static __always_inline __u64 mz_addr_number(const struct mz_addr_key4 *key)
+{
+	__u64 number;
+
+	__builtin_memcpy(&number, key, sizeof(number));
+	return number;
+}
+
 #define MZ_NOWHERE 0xffffffffu
 
 /*
  * NAME_find(key) is the value of a key, or NULL. Most keys have their home bucket for themselves,
- * or there is nobody: that is decided in place. NAME_search() knows the rest: the number of the
- * bucket, times MZ_BUCKET_ROWS, plus the row. It is a global function: the verifier looks at it
- * once by itself, not with every state that led here.
+ * or there is nobody: that is decided in place. NAME_search() knows the rest. It is a global
+ * function, so that the verifier looks at it once by itself, not with every state that led here,
+ * and so returns a number: that of the bucket, times MZ_BUCKET_ROWS, plus the row; see NAME_at().
  */
-#define MZ_BUCKETS(name, value_type, buckets, factor)                                            \
+#define MZ_BUCKETS(name, value_type, rows, factor)                                               \
 	struct name##_bucket {                                                                   \
 		__u64 keys[MZ_BUCKET_ROWS];                                                      \
 		value_type values[MZ_BUCKET_ROWS];                                               \
 	};                                                                                       \
 	struct {                                                                                 \
 		__uint(type, BPF_MAP_TYPE_ARRAY);                                                \
-		__uint(max_entries, buckets);                                                    \
+		__uint(map_flags, BPF_F_MMAPABLE);                                               \
+		__uint(max_entries, (rows) / MZ_BUCKET_SHARE);                                   \
 		__type(key, __u32);                                                              \
 		__type(value, struct name##_bucket);                                             \
 	} name SEC(".maps");                                                                     \
@@ -90,9 +100,22 @@ static __always_inline bool mz_bucket_is_empty(const __u64 *keys)
 		return MZ_NOWHERE;                                                               \
 	}                                                                                        \
                                                                                                  \
+	static __always_inline const value_type *name##_at(__u32 place)                          \
+	{                                                                                        \
+		__u32 index = place / MZ_BUCKET_ROWS;                                            \
+		const struct name##_bucket *bucket;                                              \
+                                                                                                 \
+		if (place == MZ_NOWHERE)                                                         \
+			return NULL;                                                             \
+		bucket = bpf_map_lookup_elem(&name, &index);                                     \
+		if (!bucket)                                                                     \
+			return NULL;                                                             \
+		return &bucket->values[place % MZ_BUCKET_ROWS];                                  \
+	}                                                                                        \
+                                                                                                 \
 	static __always_inline const value_type *name##_find(__u64 key)                          \
 	{                                                                                        \
-		__u32 index = mz_bucket_of(key, factor, mz_map_entries(&name)), at;              \
+		__u32 index = mz_bucket_of(key, factor, mz_map_entries(&name));                  \
 		const struct name##_bucket *bucket = bpf_map_lookup_elem(&name, &index);         \
                                                                                                  \
 		/* Keys may come from the wire. */                                               \
@@ -102,14 +125,7 @@ static __always_inline bool mz_bucket_is_empty(const __u64 *keys)
 			return &bucket->values[0];                                               \
 		if (likely(mz_bucket_is_empty(bucket->keys)))                                    \
 			return NULL;                                                             \
-		at = name##_search(key);                                                         \
-		if (at == MZ_NOWHERE)                                                            \
-			return NULL;                                                             \
-		index = at / MZ_BUCKET_ROWS;                                                     \
-		bucket = bpf_map_lookup_elem(&name, &index);                                     \
-		if (!bucket)                                                                     \
-			return NULL;                                                             \
-		return &bucket->values[at % MZ_BUCKET_ROWS];                                     \
+		return name##_at(name##_search(key));                                            \
 	}
 
 #endif

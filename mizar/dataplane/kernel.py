@@ -188,7 +188,7 @@ class KernelDataPlane:
                 if name in self._maps:
                     obj.reuse_map(name, self._maps[name])
                 elif name in sizes:
-                    obj.set_max_entries(name, sizes[name])
+                    obj.set_max_entries(name, layout.MAPS[name].entries(sizes[name]))
             obj.load()
             for name in declared:
                 if name not in self._maps:

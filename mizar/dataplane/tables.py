@@ -35,13 +35,16 @@ def over(kept: Mapping[str, maps.Map]) -> dict[str, Rows]:
 
 
 def _table(spec: layout.TableSpec, kept: Mapping[str, maps.Map]) -> Rows:
+    array = kept[spec.name]
+    if not spec.bucketed:
+        return array
+    factor = _factor(kept[layout.FACTOR]) if spec.secret else layout.BUCKET_FACTOR
     if spec.name == layout.Table.ROUTES4:
-        lengths = buckets.BucketTable(kept[layout.LENGTHS], key=layout.U32, value=layout.LENGTHS4)
-        return routes.RouteTable(kept[spec.name], lengths)
-    if spec.bucketed:
-        factor = _factor(kept[layout.FACTOR]) if spec.secret else layout.BUCKET_FACTOR
-        return buckets.BucketTable(kept[spec.name], key=spec.key, value=spec.value, factor=factor)
-    return kept[spec.name]
+        return routes.RouteTable(
+            buckets.BucketTable(array, key=layout.U64, value=spec.value, factor=factor),
+            buckets.BucketTable(kept[layout.LENGTHS], key=layout.U32, value=layout.LENGTHS4),
+        )
+    return buckets.BucketTable(array, key=spec.key, value=spec.value, factor=factor)
 
 
 def _factor(secret: maps.Map) -> int:

@@ -58,6 +58,9 @@ def arithmetic(tmp_path_factory: pytest.TempPathFactory) -> object:
         #include "hash.h"
         unsigned mix32(unsigned h) { return mz_mix32(h); }
         unsigned shard_of(unsigned addr, unsigned n) { return mz_shard_of(addr, n); }
+        unsigned long long route_number(unsigned vni, unsigned addr, unsigned bits) {
+            return mz_route_number(vni, addr, 1ull << bits);
+        }
         unsigned bucket_of(unsigned long long key, unsigned long long factor, unsigned n) {
             return mz_bucket_of(key, factor, n);
         }
@@ -76,6 +79,7 @@ def arithmetic(tmp_path_factory: pytest.TempPathFactory) -> object:
         """
         unsigned mix32(unsigned h);
         unsigned shard_of(unsigned addr, unsigned n);
+        unsigned long long route_number(unsigned vni, unsigned addr, unsigned bits);
         unsigned bucket_of(unsigned long long key, unsigned long long factor, unsigned n);
         unsigned flow_hash(unsigned s, unsigned d, unsigned p, unsigned ports);
         unsigned sport_of(unsigned h);

@@ -9,10 +9,7 @@ MZ_BUCKETS(mz_endpoints4, struct mz_endpoint, MZ_ENDPOINTS4_MAX, mz_secret_facto
 
 static __always_inline const struct mz_endpoint *mz_endpoint4_get(const struct mz_addr_key4 *key)
 {
-	__u64 number;
-
-	__builtin_memcpy(&number, key, sizeof(number));
-	return mz_endpoints4_find(number);
+	return mz_endpoints4_find(mz_addr_number(key));
 }
 
 #endif
