@@ -41,7 +41,7 @@ from mizar.controller import (
 )
 from mizar.controller.hostqueue import HostState
 from mizar.controller.rollout import Change
-from mizar.model import bulk, kinds, objects
+from mizar.model import bulk, facts, kinds, objects
 from mizar.plan import delta, planner, rows, state
 from mizar.store import protocol
 
@@ -327,13 +327,16 @@ class Controller:
         return list(roles.bouncers(self.world, counted, vpc=vpc))
 
     def health(self) -> Health:
-        hosts = self.pusher.hosts.values()
         return Health(
             version=mizar.__version__,
             revision=self._store.revision,
             hosts=len(self.world.hosts),
-            connected=sum(queue.state is HostState.CONNECTED for queue in hosts),
+            connected=sum(self._is_here(name, host.fact) for name, host in self.world.hosts.items()),
         )
+
+    def _is_here(self, name: str, fact: facts.HostFact) -> bool:
+        queue = self.pusher.hosts.get(name)
+        return fact.joined and queue is not None and queue.state is HostState.CONNECTED
 
     # ------------------------------------------------------------ what hosts hold
 

@@ -7,11 +7,9 @@ import json
 import os
 import pathlib
 import pty
-import resource
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -19,8 +17,6 @@ import pytest
 from mizar.lab import config, network, processes, state
 from mizar.lab import lab as lab_module
 from tests.support.labs import EXAMPLES, Declare, Labs, Mizar, reaches
-
-_QUICK_SECONDS = 0.3
 
 
 def test_status_names_every_host_and_process(lab: lab_module.Lab, mizar: Mizar) -> None:
@@ -88,21 +84,6 @@ def test_refusal_is_one_line_with_exit_code_1(
     assert done.returncode == 1
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_get_is_back_at_once(lab: lab_module.Lab) -> None:
-    """In processor time, which is what it takes on a machine that has nothing else to do."""
-
-    def seconds(*arguments: str) -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "-m", "mizar", *arguments], capture_output=True, check=True, timeout=30
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    for arguments in (["get", "endpoints"], ["--help"]):
-        assert min(seconds(*arguments) for _ in range(3)) < _QUICK_SECONDS
 
 
 def test_object_is_applied_waited_for_and_deleted(lab: lab_module.Lab, mizar: Mizar) -> None:
@@ -205,14 +186,11 @@ def test_mtu_too_small_for_the_tunnel_is_refused(labs: Labs, mizar: Mizar) -> No
     _assert_nothing_left()
 
 
-def test_five_hosts_are_ready_in_time_and_down_leaves_nothing(labs: Labs, mizar: Mizar) -> None:
+def test_five_hosts_come_up_and_down_leaves_nothing(labs: Labs, mizar: Mizar) -> None:
     labs.none()
-    began = time.monotonic()
     mizar("lab", "up", "--hosts", "5", "--file", str(EXAMPLES / "01-two-tenants.yaml"))
-    took = time.monotonic() - began
     mizar("lab", "down")
     _assert_nothing_left()
-    assert took < 15
     assert mizar("lab", "down").stdout == "no lab was up\n"
 
 

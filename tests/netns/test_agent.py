@@ -141,13 +141,14 @@ def test_ping_flows_both_ways_through_two_agents_driven_by_hand(pair: Pair, atta
     ]
 
 
-def test_bulk_tcp_keeps_segmentation_offload(attached: Attached) -> None:
+def test_bulk_tcp_keeps_segmentation_offload(pair: Pair, attached: Attached) -> None:
     a, b = attached
     server = inside(b).start("iperf3", "-s", "-1")
     netns.until(lambda: "5201" in inside(b).run("ss", "-lnt").stdout, "iperf3 listens")
-    report = json.loads(inside(a).run("iperf3", "-c", B, "-t1", "-J", timeout=30).stdout)
+    inside(a).run("iperf3", "-c", B, "-n", "256M", timeout=60)
     server.wait(timeout=10)
-    assert report["end"]["sum_received"]["bits_per_second"] > 2e9
+    (sent,) = (each.traffic for each in pair.a1.node.ListEndpoints(node_pb2.ListEndpointsRequest()).endpoints)
+    assert sent.tx_bytes > 4 * 1500 * sent.tx_packets, "packets of many segments are counted once"
 
 
 def test_endpoint_has_what_plain_tools_expect(pair: Pair, attached: Attached) -> None:
@@ -347,19 +348,6 @@ def test_peer_has_its_mac_and_a_silent_bouncer_is_down(pair: Pair) -> None:
 def _set_link(of: agents.Agent, state: str) -> None:
     with of.where.netlink() as ip:
         ip.link("set", index=ip.link_lookup(ifname="eth0")[0], state=state)
-
-
-def test_endpoint_is_made_within_the_time_of_a_blink(pair: Pair) -> None:
-    took: list[float] = []
-    for number in range(8):
-        wanted = endpoint(f"n{number}", f"10.0.1.{100 + number}")
-        start = time.monotonic()
-        pair.a1.node.CreateEndpoint(wanted)
-        took.append(time.monotonic() - start)
-    for number in range(8):
-        pair.a1.node.RemoveEndpoint(node_pb2.EndpointKey(vpc=VPC, name=f"n{number}"))
-    # 20 ms measured on two busy cores; the bound catches a fork or a sleep on the path.
-    assert sorted(took)[4] < 0.1
 
 
 def test_ping_flows_with_the_transit_program_in_xdp(tmp_path: pathlib.Path) -> None:

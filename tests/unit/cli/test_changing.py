@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import time
 
 import pytest
 
@@ -81,11 +80,9 @@ def test_wait_ends_when_it_is_ready(api: Api, run: Run) -> None:
 def test_wait_that_is_late_says_why(api: Api, run: Run) -> None:
     condition = {"type": "Ready", "status": "False", "message": "host h1 is away"}
     api.answer(f"GET {_WEB_1_PATH}", WEB_1 | {"status": {"ready": False, "conditions": [condition]}})
-    began = time.monotonic()
     done = run("wait", "endpoint", "blue/web-1", "--for", "ready", "--timeout", "200ms")
     assert done.code == 1
     assert "endpoint 'blue/web-1' is not ready after 0.2 s: host h1 is away" in done.err
-    assert time.monotonic() - began < 5
 
 
 def test_wait_for_deleted_holds_for_what_never_was(api: Api, run: Run) -> None:
