@@ -128,7 +128,9 @@ class Kernel:
                 if name in self._maps:
                     handle.reuse_map(name, self._maps[name])
                 elif name in self._capacities:
-                    handle.set_max_entries(name, self._capacities[layout.Table(name)])
+                    handle.set_max_entries(
+                        name, layout.MAPS[name].entries(self._capacities[layout.Table(name)])
+                    )
             handle.load()
             for name in handle.map_names():
                 spec = layout.MAPS.get(name)

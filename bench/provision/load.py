@@ -36,7 +36,7 @@ def measure(result: results.Result, *, entries: int, repetitions: int) -> None:
             for message in messages:
                 _apply(plane, message)
             seconds = time.perf_counter() - begun
-            used = _kernel_memory(entries)
+            used = _kernel_memory(layout.MAPS[layout.Table.LOCATIONS4].entries(entries))
         result.taken.add(figures.at("load", where), repetition=repetition, value=entries / seconds)
         result.taken.add(figures.at("load_memory", where), repetition=repetition, value=used / entries)
 
@@ -70,8 +70,7 @@ def _data_plane(entries: int) -> Iterator[kernel.KernelDataPlane]:
 
 
 def _kernel_memory(capacity: int) -> int:
-    """Bytes of the maps with this capacity that this process has open, as the kernel accounts for them:
-    elements, heads of the chains, per-CPU parts (htab_map_mem_usage of kernel/bpf/hashtab.c)."""
+    """Bytes of the maps with this capacity that this process has open, as the kernel accounts for them."""
     found: dict[str, int] = {}
     for path in pathlib.Path("/proc/self/fdinfo").iterdir():
         with contextlib.suppress(FileNotFoundError):  # a descriptor that was closed meanwhile

@@ -39,8 +39,8 @@
 /* Map sizes are defaults; the agent may change them before loading. */
 #define MZ_HOSTS_MAX (16 * 1024)
 #define MZ_VPCS_MAX (16 * 1024)
-#define MZ_ROUTES4_MAX (256 * 1024)
-#define MZ_SHARDS_MAX (1024 * 1024)
+#define MZ_ROUTES4_MAX (64 * 1024)
+#define MZ_SHARDS_MAX (256 * 1024)
 #define MZ_LOCATIONS4_MAX (1024 * 1024)
 #define MZ_ENDPOINTS4_MAX (64 * 1024)
 #define MZ_PORTS_MAX (16 * 1024)
@@ -232,13 +232,7 @@ struct mz_vpc {
 #define MZ_VPC_F_BOUNCER 0x2   /* this host bounces for a network of it */
 #define MZ_VPC_F_ENDPOINTS 0x4 /* this host has endpoints of it */
 
-/* mz_routes4: HASH. One row a prefix; see mz_lengths4. */
-struct mz_route_key4 {
-	__u32 vni;
-	__be32 addr;
-	__be32 mask;
-};
-
+/* mz_routes4: buckets, mz_route_number(). One row a prefix; see mz_lengths4. */
 enum mz_route_kind {
 	MZ_ROUTE_DIVIDER = 1, /* ask a divider: we do not know the networks */
 	MZ_ROUTE_NETWORK = 2, /* a network, or the VPC's group space: shards are here */
@@ -274,13 +268,13 @@ struct mz_addr_key4 {
 	__be32 addr;
 };
 
-/* mz_locations4: HASH mz_addr_key4. The bouncer's table. */
+/* mz_locations4: buckets, mz_addr_key4. The bouncer's table. */
 struct mz_location {
 	__be32 host;
 	__u32 slot; /* mz_stats slot of the bouncer role of the network */
 };
 
-/* mz_endpoints4: HASH mz_addr_key4. Endpoints of this host. */
+/* mz_endpoints4: buckets, mz_addr_key4. Endpoints of this host. */
 struct mz_endpoint {
 	__u32 ifindex; /* host side of the attachment */
 	__u32 slot;    /* mz_stats slot of the endpoint */
@@ -329,6 +323,11 @@ struct mz_count {
 	__u64 bytes;
 };
 
+/* mz_secret: ARRAY[1]. The data plane's own. */
+struct mz_secret {
+	__u64 factor; /* of tables whose keys a tenant can choose */
+};
+
 /* mz_clock: PERCPU_ARRAY[1]. The programs' own. */
 struct mz_clock {
 	__u64 jiffies; /* when it was read */
@@ -348,21 +347,37 @@ static inline __u32 mz_mix32(__u32 h)
 	return h;
 }
 
+/*
+ * A prefix of a VPC as one number. @addr in host byte order; @end is 1 << number of host bits. A bit
+ * behind the address marks where the prefix ends: 33 bits for both.
+ */
+static inline __u64 mz_route_number(__u32 vni, __u32 addr, __u64 end)
+{
+	return (__u64)vni << 33 | ((__u64)addr << 1 & -(end << 1)) | end;
+}
+
 /* Shard of an address; @addr in host byte order, @shards a power of two. */
 static inline __u32 mz_shard_of(__u32 addr, __u32 shards)
 {
 	return mz_mix32(addr) & (shards - 1);
 }
 
-/* buckets.h: rows in one bucket, and buckets in which a key may be. */
+/* buckets.h: places in one bucket, buckets in which a key may be, and rows for which there is one
+ * bucket: at most half of the places are used, so that each key finds one. */
 #define MZ_BUCKET_ROWS 4
-#define MZ_BUCKET_REACH 4
+#define MZ_BUCKET_REACH 16
+#define MZ_BUCKET_SHARE 2
 #define MZ_BUCKET_GONE 0xffffffffffffffffull
 
-/* Home of a key: Fibonacci hashing; the high half depends on all bits of the key. */
-static inline __u32 mz_bucket_of(__u64 key, __u32 buckets)
+#define MZ_BUCKET_FACTOR 0x9e3779b97f4a7c15ull
+
+/*
+ * Home of a key by multiplicative hashing; the high half depends on all bits of the key. With
+ * a secret odd factor nobody can choose keys that share a home: mz_secret.
+ */
+static inline __u32 mz_bucket_of(__u64 key, __u64 factor, __u32 buckets)
 {
-	return ((key * 0x9e3779b97f4a7c15ull >> 32) * buckets) >> 32;
+	return ((key * factor >> 32) * buckets) >> 32;
 }
 
 #define MZ_ASSERT_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), "size of " #type)
@@ -375,7 +390,6 @@ MZ_ASSERT_SIZE(mz_opt_echo, 12);
 MZ_ASSERT_SIZE(mz_config, 24);
 MZ_ASSERT_SIZE(mz_host, 16);
 MZ_ASSERT_SIZE(mz_vpc, 76);
-MZ_ASSERT_SIZE(mz_route_key4, 12);
 MZ_ASSERT_SIZE(mz_route, 12);
 MZ_ASSERT_SIZE(mz_shard_key, 8);
 MZ_ASSERT_SIZE(mz_shard, 64);
@@ -388,6 +402,7 @@ MZ_ASSERT_SIZE(mz_direct, 8);
 MZ_ASSERT_SIZE(mz_stats, 32);
 MZ_ASSERT_SIZE(mz_count, 16);
 MZ_ASSERT_SIZE(mz_lengths4, 8);
+MZ_ASSERT_SIZE(mz_secret, 8);
 MZ_ASSERT_SIZE(mz_clock, 16);
 
 #endif

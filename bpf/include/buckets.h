@@ -11,7 +11,7 @@
  *  - The last row of a bucket, once used, is never free again: as long as it is free, no
  *    key of this bucket is in the next.
  *  - 0 and MZ_BUCKET_GONE are no keys: a free row, and one whose key has been deleted.
- *  - No hash seed, so not for keys that a tenant can choose.
+ *  - Tables whose keys a tenant can choose have a secret factor, lest he fills one bucket.
  */
 #ifndef MIZAR_BUCKETS_H
 #define MIZAR_BUCKETS_H
@@ -28,94 +28,104 @@ static __always_inline __u32 mz_map_entries(const void *map)
 	return ((const struct bpf_map *)map)->max_entries;
 }
 
-/* 1 if @a equals @b, else 0. For the verifier: what branches is looked at once for every way. */
-static __always_inline __u64 mz_is_equal(__u64 a, __u64 b)
-{
-	__u64 differs = a ^ b, negative = -differs;
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mz_secret);
+} mz_secret SEC(".maps");
 
-	asm volatile("" : "+r"(negative)); /* lest clang makes a branch of it */
-	return (differs | negative) >> 63 ^ 1;
+static __always_inline __u64 mz_secret_factor(void)
+{
+	__u32 zero = 0;
+	const struct mz_secret *secret = bpf_map_lookup_elem(&mz_secret, &zero);
+
+	return secret ? secret->factor : MZ_BUCKET_FACTOR;
 }
 
-#define MZ_NO_ROW MZ_BUCKET_ROWS
-
-/* The row that has @key, or MZ_NO_ROW. */
-static __always_inline __u64 mz_bucket_row(const __u64 *keys, __u64 key)
+static __always_inline bool mz_bucket_is_empty(const __u64 *keys)
 {
-	__u64 row = MZ_NO_ROW;
+	__u64 any = 0;
 
 	for (int i = 0; i < MZ_BUCKET_ROWS; i++)
-		row -= (MZ_NO_ROW - i) * mz_is_equal(keys[i], key);
-	return row;
+		any |= keys[i];
+	return !any;
+}
+
+/* An address as a key of buckets. */
+static __always_inline __u64 mz_addr_number(const struct mz_addr_key4 *key)
+{
+	__u64 number;
+
+	__builtin_memcpy(&number, key, sizeof(number));
+	return number;
 }
 
 #define MZ_NOWHERE 0xffffffffu
-#define MZ_AT(index, row) ((index)*MZ_BUCKET_ROWS + (row))
 
 /*
- * NAME_find(key) is the value of a key, or NULL. NAME_further() is a global function: the
- * verifier looks at it once by itself, not with every state that led here.
+ * NAME_find(key) is the value of a key, or NULL. Most keys have their home bucket for themselves,
+ * or there is nobody: that is decided in place. NAME_search() knows the rest. It is a global
+ * function, so that the verifier looks at it once by itself, not with every state that led here,
+ * and so returns a number: that of the bucket, times MZ_BUCKET_ROWS, plus the row; see NAME_at().
  */
-#define MZ_BUCKETS(name, value_type, buckets)                                              \
-	struct name##_bucket {                                                             \
-		__u64 keys[MZ_BUCKET_ROWS];                                                \
-		value_type values[MZ_BUCKET_ROWS];                                         \
-	};                                                                                 \
-	struct {                                                                           \
-		__uint(type, BPF_MAP_TYPE_ARRAY);                                          \
-		__uint(max_entries, buckets);                                              \
-		__type(key, __u32);                                                        \
-		__type(value, struct name##_bucket);                                       \
-	} name SEC(".maps");                                                               \
-                                                                                           \
-	/* Beyond the home bucket: MZ_AT(), or MZ_NOWHERE. */                              \
-	__noinline __u32 name##_further(__u64 key)                                         \
-	{                                                                                  \
-		__u32 entries = mz_map_entries(&name), index = mz_bucket_of(key, entries); \
-                                                                                           \
-		for (int i = 1; i < MZ_BUCKET_REACH; i++) {                                \
-			const struct name##_bucket *bucket;                                \
-			__u64 row;                                                         \
-                                                                                           \
-			index = index + 1 < entries ? index + 1 : 0;                       \
-			bucket = bpf_map_lookup_elem(&name, &index);                       \
-			if (!bucket)                                                       \
-				break;                                                     \
-			row = mz_bucket_row(bucket->keys, key);                            \
-			if (row != MZ_NO_ROW)                                              \
-				return MZ_AT(index, row);                                  \
-			if (!bucket->keys[MZ_BUCKET_ROWS - 1])                             \
-				break;                                                     \
-		}                                                                          \
-		return MZ_NOWHERE;                                                         \
-	}                                                                                  \
-                                                                                           \
-	static __always_inline const value_type *name##_find(__u64 key)                    \
-	{                                                                                  \
-		__u32 index = mz_bucket_of(key, mz_map_entries(&name));                    \
-		const struct name##_bucket *bucket = bpf_map_lookup_elem(&name, &index);   \
-		__u64 row;                                                                 \
-                                                                                           \
-		/* Keys may come from the wire. */                                         \
-		if (!bucket || !key || key == MZ_BUCKET_GONE)                              \
-			return NULL;                                                       \
-		if (likely(bucket->keys[0] == key))                                        \
-			return &bucket->values[0];                                         \
-		row = mz_bucket_row(bucket->keys, key);                                    \
-		if (row == MZ_NO_ROW) {                                                    \
-			__u32 at = MZ_NOWHERE;                                             \
-                                                                                           \
-			if (bucket->keys[MZ_BUCKET_ROWS - 1])                              \
-				at = name##_further(key);                                  \
-			if (at == MZ_NOWHERE)                                              \
-				return NULL;                                               \
-			index = at / MZ_BUCKET_ROWS;                                       \
-			row = at;                                                          \
-			bucket = bpf_map_lookup_elem(&name, &index);                       \
-			if (!bucket)                                                       \
-				return NULL;                                               \
-		}                                                                          \
-		return &bucket->values[row & (MZ_BUCKET_ROWS - 1)];                        \
+#define MZ_BUCKETS(name, value_type, rows, factor)                                               \
+	struct name##_bucket {                                                                   \
+		__u64 keys[MZ_BUCKET_ROWS];                                                      \
+		value_type values[MZ_BUCKET_ROWS];                                               \
+	};                                                                                       \
+	struct {                                                                                 \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                \
+		__uint(map_flags, BPF_F_MMAPABLE);                                               \
+		__uint(max_entries, (rows) / MZ_BUCKET_SHARE);                                   \
+		__type(key, __u32);                                                              \
+		__type(value, struct name##_bucket);                                             \
+	} name SEC(".maps");                                                                     \
+                                                                                                 \
+	__noinline __u32 name##_search(__u64 key)                                                \
+	{                                                                                        \
+		__u32 entries = mz_map_entries(&name);                                           \
+		__u32 index = mz_bucket_of(key, factor, entries);                                \
+                                                                                                 \
+		for (int i = 0; i < MZ_BUCKET_REACH; i++) {                                      \
+			const struct name##_bucket *bucket = bpf_map_lookup_elem(&name, &index); \
+                                                                                                 \
+			for (int row = 0; bucket && row < MZ_BUCKET_ROWS; row++)                 \
+				if (bucket->keys[row] == key)                                    \
+					return index * MZ_BUCKET_ROWS + row;                     \
+			if (!bucket || !bucket->keys[MZ_BUCKET_ROWS - 1])                        \
+				break;                                                           \
+			index = index + 1 < entries ? index + 1 : 0;                             \
+		}                                                                                \
+		return MZ_NOWHERE;                                                               \
+	}                                                                                        \
+                                                                                                 \
+	static __always_inline const value_type *name##_at(__u32 place)                          \
+	{                                                                                        \
+		__u32 index = place / MZ_BUCKET_ROWS;                                            \
+		const struct name##_bucket *bucket;                                              \
+                                                                                                 \
+		if (place == MZ_NOWHERE)                                                         \
+			return NULL;                                                             \
+		bucket = bpf_map_lookup_elem(&name, &index);                                     \
+		if (!bucket)                                                                     \
+			return NULL;                                                             \
+		return &bucket->values[place % MZ_BUCKET_ROWS];                                  \
+	}                                                                                        \
+                                                                                                 \
+	static __always_inline const value_type *name##_find(__u64 key)                          \
+	{                                                                                        \
+		__u32 index = mz_bucket_of(key, factor, mz_map_entries(&name));                  \
+		const struct name##_bucket *bucket = bpf_map_lookup_elem(&name, &index);         \
+                                                                                                 \
+		/* Keys may come from the wire. */                                               \
+		if (!bucket || !key || key == MZ_BUCKET_GONE)                                    \
+			return NULL;                                                             \
+		if (likely(bucket->keys[0] == key))                                              \
+			return &bucket->values[0];                                               \
+		if (likely(mz_bucket_is_empty(bucket->keys)))                                    \
+			return NULL;                                                             \
+		return name##_at(name##_search(key));                                            \
 	}
 
 #endif

@@ -118,47 +118,41 @@ static __always_inline mz_exit mz_choose_bouncer(const struct mz_question *q, __
 	return MZ_V_TO_BOUNCER;
 }
 
-#define MZ_CHOSEN(exit, host) ((__u64)(exit) << 32 | (host))
-
 /*
- * A divider of the VPC other than @self: who asks here does not divide. The first that is up
- * from the picked one on, else the first that is listed at all.
+ * The first divider of the VPC, from the picked one on, whose state has all of @wanted, or 0.
+ * Other than @self: who asks here does not divide.
  */
-__noinline __u64 mz_pick_up_divider(__u32 vni, __u32 self, __u32 sport)
+__noinline __u32 mz_seek_divider(__u32 vni, __u32 self, __u32 sport, __u32 wanted)
 {
 	const struct mz_vpc *vpc = mz_vpc_get(vni);
 	__u32 n = vpc ? MZ_MIN(vpc->n_dividers, MZ_MAX_DIVIDERS) : 0;
-	__u32 pick = mz_pick_divider(sport, n), any = 0;
-	mz_exit why = MZ_DROP_NO_DIVIDER;
+	__u32 pick = mz_pick_divider(sport, n);
 
 	if (!vpc)
-		return MZ_CHOSEN(why, 0);
+		return 0;
 	for (__u32 i = 0; i < MZ_MAX_DIVIDERS && i < n; i++) {
 		__u32 at = pick + i < n ? pick + i : pick + i - n;
-		__u32 state;
 
 		if (at >= MZ_MAX_DIVIDERS || vpc->dividers[at] == self)
 			continue;
-		why = MZ_DROP_UNKNOWN_HOST;
-		state = mz_host_state(vpc->dividers[at]);
-		if (state & MZ_HOST_UP)
-			return MZ_CHOSEN(MZ_V_TO_DIVIDER, vpc->dividers[at]);
-		if (state && !any)
-			any = vpc->dividers[at];
+		if ((mz_host_state(vpc->dividers[at]) & wanted) == wanted)
+			return vpc->dividers[at];
 	}
-	return any ? MZ_CHOSEN(MZ_V_TO_DIVIDER, any) : MZ_CHOSEN(why, 0);
+	return 0;
 }
 
+/* If none is up one that is listed will do, since health is an opinion. */
 static __always_inline mz_exit mz_choose_divider(const struct mz_question *q, struct mz_next *next)
 {
-	__u64 chosen = mz_pick_up_divider(q->key.vni, q->self, q->sport);
-
-	if (chosen >> 32 != MZ_V_TO_DIVIDER)
-		return chosen >> 32;
-	next->host = chosen;
-	next->via = mz_host_seek(chosen);
 	next->hop = MZ_HOP_DIVIDER;
-	return next->via ? MZ_V_TO_DIVIDER : MZ_DROP_UNKNOWN_HOST;
+	next->host = mz_seek_divider(q->key.vni, q->self, q->sport, MZ_HOST_UP);
+	if (unlikely(!next->host))
+		next->host = mz_seek_divider(q->key.vni, q->self, q->sport, MZ_HOST_LISTED);
+	next->via = mz_host_seek(next->host);
+	if (likely(next->via))
+		return MZ_V_TO_DIVIDER;
+	return mz_seek_divider(q->key.vni, q->self, q->sport, 0) ? MZ_DROP_UNKNOWN_HOST
+								 : MZ_DROP_NO_DIVIDER;
 }
 
 /* The divider's question: which network is it in, and so which bouncer? */

@@ -48,9 +48,33 @@ def shards_of(addresses: npt.NDArray[Any], shards: int) -> npt.NDArray[np.uint32
     return mix32_column(addresses) & np.uint32(shards - 1)
 
 
-def bucket_of(key: int, buckets: int) -> int:
-    """Home of a key, a number of 64 bits, in a table of buckets."""
-    return ((key * 0x9E3779B97F4A7C15 & _MASK64) >> 32) * buckets >> 32
+def route_numbers(
+    vnis: npt.NDArray[Any], addresses: npt.NDArray[Any], masks: npt.NDArray[Any]
+) -> npt.NDArray[np.uint64]:
+    """Prefixes as the numbers by which programs find them: VNI, address, and a bit where the prefix ends."""
+    one = np.uint64(1)
+    end = (~masks.astype(np.uint32)).astype(np.uint64) + one
+    address = addresses.astype(np.uint64) << one & ~((end << one) - one)
+    return vnis.astype(np.uint64) << np.uint64(33) | address | end
+
+
+def routes_of(
+    numbers: npt.NDArray[np.uint64],
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """VNIs, addresses and masks again."""
+    one, prefix = np.uint64(1), numbers & np.uint64((1 << 33) - 1)
+    end = prefix & (~prefix + one)
+    return numbers >> np.uint64(33), (prefix ^ end) >> one, np.uint64(1 << 32) - end
+
+
+def bucket_of(key: int, factor: int, buckets: int) -> int:
+    """Home of a key, a number of 64 bits as is the factor, in a table of buckets."""
+    return ((key * factor & _MASK64) >> 32) * buckets >> 32
+
+
+def buckets_of(keys: npt.NDArray[np.uint64], factor: np.uint64, buckets: int) -> npt.NDArray[np.uint64]:
+    """bucket_of every key."""
+    return (keys * factor >> np.uint64(32)) * np.uint64(buckets) >> np.uint64(32)
 
 
 # ---------------------------------------------------------------- flows

@@ -50,9 +50,13 @@ GATEWAY4: Final = 0xA9FE0101
 MAX_VNI: Final = (1 << 24) - 1
 
 BUCKET_ROWS: Final = 4
-"""Rows of one bucket."""
-BUCKET_REACH: Final = 4
+"""Places for rows in one bucket."""
+BUCKET_REACH: Final = 16
 """Buckets in which a key may be, the first being its home."""
+BUCKET_SHARE: Final = 2
+"""Rows for which there is one bucket: half of the places are used at most, so that every key finds one."""
+BUCKET_FACTOR: Final = 0x9E37_79B9_7F4A_7C15
+"""Of the hash, where no tenant chooses keys."""
 BUCKET_GONE: Final = 0xFFFF_FFFF_FFFF_FFFF
 """In place of a deleted key."""
 
@@ -127,6 +131,7 @@ def column(rows: npt.ArrayLike, dtype: np.dtype[Any]) -> Rows:
 
 
 U32: Final = np.dtype("=u4")
+U64: Final = np.dtype("=u8")
 BE32: Final = np.dtype(">u4")
 
 _MAC: Final = ("u1", (6,))
@@ -155,6 +160,7 @@ HOST: Final = _struct(("nexthop", ">u4"), ("mac_until", "=u4"), ("mac", *_MAC), 
 VPC: Final = _struct(
     ("flags", "=u4"), ("slot", "=u4"), ("n_dividers", "=u4"), ("dividers", ">u4", (MAX_DIVIDERS,))
 )
+# Of user space only: programs see a number, hashes.route_numbers.
 ROUTE_KEY4: Final = _struct(("vni", "=u4"), ("addr", ">u4"), ("mask", ">u4"))
 LENGTHS4: Final = _struct(("host_bits", "=u8"))
 ROUTE: Final = _struct(("kind", "=u4"), ("network", "=u4"), ("shards", "=u4"))
@@ -178,6 +184,7 @@ PORT: Final = _struct(
 DIRECT: Final = _struct(("host", ">u4"), ("confirmed", "=u4"))
 STATS: Final = _struct(("tx_packets", "=u8"), ("tx_bytes", "=u8"), ("rx_packets", "=u8"), ("rx_bytes", "=u8"))
 COUNT: Final = _struct(("packets", "=u8"), ("bytes", "=u8"))
+SECRET: Final = _struct(("factor", "=u8"))
 CLOCK: Final = _struct(("jiffies", "=u8"), ("now_ms", "=u8"))
 
 STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
@@ -190,7 +197,6 @@ STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
         "mz_config": CONFIG,
         "mz_host": HOST,
         "mz_vpc": VPC,
-        "mz_route_key4": ROUTE_KEY4,
         "mz_route": ROUTE,
         "mz_lengths4": LENGTHS4,
         "mz_shard_key": SHARD_KEY,
@@ -203,6 +209,7 @@ STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
         "mz_direct": DIRECT,
         "mz_stats": STATS,
         "mz_count": COUNT,
+        "mz_secret": SECRET,
         "mz_clock": CLOCK,
     }
 )
@@ -260,6 +267,8 @@ class TableSpec:
     """Default capacity; the agent may load with another one."""
     bucketed: bool = False
     """Rows are in buckets of an array, as bpf/include/buckets.h has them."""
+    secret: bool = False
+    """Tenants choose keys, so that the factor of the hash is a secret."""
 
     def keys(self, n: int) -> Rows:
         """`n` keys, all zero."""
@@ -279,6 +288,12 @@ class MapSpec:
     key: np.dtype[Any]
     value: np.dtype[Any]
     max_entries: int
+    rows: int = 1
+    """Rows of a table for each entry; more than one if they are in buckets."""
+
+    def entries(self, rows: int) -> int:
+        """How large the map must be for a table of `rows` rows."""
+        return -(-rows // self.rows)
 
 
 VERDICT_MAX: Final = 96
@@ -287,10 +302,30 @@ _SPECS: Final = (
     TableSpec(Table.CONFIG, "config", MapType.ARRAY, U32, CONFIG, 1),
     TableSpec(Table.HOSTS, "hosts", MapType.HASH, BE32, HOST, 16 * 1024, bucketed=True),
     TableSpec(Table.VPCS, "vpcs", MapType.HASH, U32, VPC, 16 * 1024, bucketed=True),
-    TableSpec(Table.ROUTES4, "routes", MapType.HASH, ROUTE_KEY4, ROUTE, 256 * 1024),
-    TableSpec(Table.SHARDS, "shards", MapType.HASH, SHARD_KEY, SHARD, 1024 * 1024),
-    TableSpec(Table.LOCATIONS4, "locations", MapType.HASH, ADDR_KEY4, LOCATION, 1024 * 1024),
-    TableSpec(Table.ENDPOINTS4, "endpoints", MapType.HASH, ADDR_KEY4, ENDPOINT, 64 * 1024),
+    TableSpec(
+        Table.ROUTES4, "routes", MapType.HASH, ROUTE_KEY4, ROUTE, 64 * 1024, bucketed=True, secret=True
+    ),
+    TableSpec(Table.SHARDS, "shards", MapType.HASH, SHARD_KEY, SHARD, 256 * 1024),
+    TableSpec(
+        Table.LOCATIONS4,
+        "locations",
+        MapType.HASH,
+        ADDR_KEY4,
+        LOCATION,
+        1024 * 1024,
+        bucketed=True,
+        secret=True,
+    ),
+    TableSpec(
+        Table.ENDPOINTS4,
+        "endpoints",
+        MapType.HASH,
+        ADDR_KEY4,
+        ENDPOINT,
+        64 * 1024,
+        bucketed=True,
+        secret=True,
+    ),
     TableSpec(Table.PORTS, "ports", MapType.HASH, U32, PORT, 16 * 1024, bucketed=True),
     TableSpec(Table.DIRECT4, "direct", MapType.LRU_HASH, ADDR_KEY4, DIRECT, 64 * 1024),
     TableSpec(Table.STATS, "stats", MapType.PERCPU_ARRAY, U32, STATS, 64 * 1024),
@@ -302,9 +337,8 @@ TABLES: Final[Mapping[str, TableSpec]] = types.MappingProxyType({spec.name: spec
 
 
 def _buckets(name: str, value: np.dtype[Any], rows: int) -> MapSpec:
-    """As many buckets as rows: a quarter of the places is used at most, so that every key finds one."""
     bucket = _struct(("keys", "=u8", (BUCKET_ROWS,)), ("values", value, (BUCKET_ROWS,)))
-    return MapSpec(name, MapType.ARRAY, U32, bucket, rows)
+    return MapSpec(name, MapType.ARRAY, U32, bucket, rows // BUCKET_SHARE, BUCKET_SHARE)
 
 
 def _map_of(spec: TableSpec) -> MapSpec:
@@ -316,8 +350,12 @@ def _map_of(spec: TableSpec) -> MapSpec:
 LENGTHS: Final = "mz_lengths4"
 """Kept with mz_routes4 by the data plane, by VNI; no table of anybody else."""
 
+FACTOR: Final = "mz_secret"
+"""The factor of tables whose keys tenants choose; the data plane draws it."""
+
 _PRIVATE: Final = (
     _buckets(LENGTHS, LENGTHS4, TABLES[Table.VPCS].max_entries),
+    MapSpec(FACTOR, MapType.ARRAY, U32, SECRET, 1),
     MapSpec("mz_clock", MapType.PERCPU_ARRAY, U32, CLOCK, 1),
 )
 """Maps that are no tables."""

@@ -2,11 +2,12 @@
 """Hash tables that programs read without calling the kernel: buckets in an array map.
 
 bpf/include/buckets.h is the reader, this is the only writer. To the rest of user space such a table has keys
-and values like any other.
+and values like any other. The array is mapped into this process, so that rows are read and written as
+columns, a million at a time, without a system call.
 
 What holds:
- - A key is in its home bucket or in one of the next, BUCKET_REACH in all. The last row of a bucket is filled
-   last and never becomes free again, which tells programs to look further.
+ - A key is in its home bucket or in one of the next, BUCKET_REACH in all. A bucket whose last row is free
+   has never been full, which tells programs that they need not look further; once used it is not freed.
  - A row appears when its key is written, after its value, and disappears with its key. A new value for a
    known key is written in place, in words of eight bytes: a packet may see half of it.
  - A freed row is filled again only when every program that may still be reading it has ended.
@@ -19,11 +20,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import platform
 import threading
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +37,20 @@ _SYS_MEMBARRIER: Final = {"x86_64": 324, "aarch64": 283}
 _GLOBAL: Final = 1
 """MEMBARRIER_CMD_GLOBAL of linux/membarrier.h."""
 
-_NO_KEYS: Final = (0, layout.BUCKET_GONE)
-"""What marks a row that has none."""
-
 _libc: Final = ctypes.CDLL(None, use_errno=True)
+
+_HINTS: Final = {errno.E2BIG: " (the table is full)", errno.EINVAL: " (not a key)"}
+
+Numbers = npt.NDArray[np.uint64]
+"""Keys as programs compare them: their bytes as one native number."""
+
+Places = npt.NDArray[np.int64]
+"""Rows of the whole table: bucket times BUCKET_ROWS plus row; _NOWHERE for none."""
+
+_NOWHERE: Final = -1
+
+_FEW: Final = 4096
+"""Freed places that are remembered, in the hope that none is filled soon."""
 
 
 def _grace_period() -> None:
@@ -49,148 +60,176 @@ def _grace_period() -> None:
         raise errors.KernelError("wait for running programs: this kernel has no membarrier(2)")
 
 
-class _Place(NamedTuple):
-    """A row: the number of its bucket, what is in that, and which row of it."""
-
-    at: int
-    bucket: np.void
-    row: int
-
-
 class BucketTable:
-    """Rows of these dtypes, kept in `array`, which stays its owner's. A key has up to eight bytes."""
+    """Rows of these dtypes, kept in `array`, which stays its owner's. A key has four or eight bytes."""
 
-    def __init__(self, array: maps.Map, *, key: np.dtype[Any], value: np.dtype[Any]) -> None:
-        self._array = array
+    def __init__(
+        self,
+        array: maps.Map,
+        *,
+        key: np.dtype[Any],
+        value: np.dtype[Any],
+        factor: int = layout.BUCKET_FACTOR,
+    ) -> None:
+        self._name = array.name
+        self._buckets = array.max_entries
+        self._capacity = self._buckets * layout.BUCKET_SHARE
         self._key = key
         self._value = value
+        self._factor = np.uint64(factor)
+        buckets = _mapped(array)
+        self._keys, self._values = buckets["keys"], buckets["values"]
         self._writing = threading.Lock()
-        self._freed: set[tuple[int, int]] = set()
-        """Rows (bucket, row) whose key was deleted since the last grace period."""
+        self._freed: set[int] = set()
+        """Places whose key was deleted since the last grace period."""
         self._used: int | None = None
         """Number of rows, once somebody has written."""
 
     # ------------------------------------------------------------ rows
 
     def lookup(self, key: npt.ArrayLike) -> np.void | None:
-        place = self._find(_numbers(layout.column(key, self._key))[0])
-        if place is None:
+        place = int(self._find(self._numbers(key))[0])
+        if place == _NOWHERE:
             return None
-        value: np.void = place.bucket["values"][place.row]
+        value: np.void = self._values[divmod(place, layout.BUCKET_ROWS)].copy()
         return value
 
     def update(self, keys: npt.ArrayLike, values: npt.ArrayLike) -> None:
-        columns = layout.column(keys, self._key), layout.column(values, self._value)
-        if len(columns[0]) != len(columns[1]):
-            raise ValueError(f"{len(columns[0])} keys but {len(columns[1])} values")
+        numbers, column = self._numbers(keys), layout.column(values, self._value)
+        if len(numbers) != len(column):
+            raise ValueError(f"{len(numbers)} keys but {len(column)} values")
         with self._writing:
-            for i, number in enumerate(_numbers(columns[0])):
-                refusal = self._put(number, columns[1][i])
-                if refusal:
-                    what = f"write row {i} of {len(columns[0])} to map {self._array.name}"
-                    cause = f"{os.strerror(refusal).lower()}{_HINTS.get(refusal, '')}"
-                    raise protocol.PartialUpdateError(f"{what}: {cause}", applied=i, errno=refusal)
+            # What is not known yet is at most once in a batch, or it would get two rows.
+            last = len(numbers) - 1 - np.unique(numbers[::-1], return_index=True)[1]
+            if len(last) < len(numbers):
+                last.sort()
+                numbers, column = numbers[last], column[last]
+            self._put(numbers, column)
 
     def delete(self, keys: npt.ArrayLike) -> int:
         with self._writing:
-            return sum(self._remove(number) for number in _numbers(layout.column(keys, self._key)))
+            places = self._find(self._numbers(keys))
+            places = np.unique(places[places != _NOWHERE])
+            buckets, rows = np.divmod(places, layout.BUCKET_ROWS)
+            self._keys[buckets, rows] = np.where(rows == layout.BUCKET_ROWS - 1, layout.BUCKET_GONE, 0)
+            self._forget(places)
+            self._used = None if self._used is None else self._used - len(places)
+        return len(places)
 
     def dump(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        buckets = self._array.dump()[1]
-        used = (buckets["keys"] != 0) & (buckets["keys"] != layout.BUCKET_GONE)
-        numbers, values = buckets["keys"][used], buckets["values"][used]
+        used = np.nonzero(_is_key(self._keys))
         width = np.dtype(f"=u{self._key.itemsize}")
-        return numbers.astype(width).view(self._key), values
+        return self._keys[used].astype(width).view(self._key), self._values[used]
 
     def count(self) -> int:
-        return len(self.dump()[0])
+        return int(np.count_nonzero(_is_key(self._keys)))
 
-    # ------------------------------------------------------------ how
+    # ------------------------------------------------------------ finding
 
-    def _reach(self, number: int) -> Iterator[tuple[int, np.void]]:
-        """Number and content of the buckets that may hold a key, the home first."""
-        buckets = self._array.max_entries
-        home = hashes.bucket_of(number, buckets)
-        for step in range(min(layout.BUCKET_REACH, buckets)):
-            index = (home + step) % buckets
-            bucket = self._array.lookup(index)
-            assert bucket is not None  # all indexes of an array exist
-            yield index, bucket
+    def _numbers(self, keys: npt.ArrayLike) -> Numbers:
+        column = layout.column(keys, self._key)
+        return column.view(f"=u{self._key.itemsize}").astype(np.uint64)
 
-    def _find(self, number: int) -> _Place | None:
-        if number in _NO_KEYS:
-            return None
-        for index, bucket in self._reach(number):
-            (rows,) = np.nonzero(bucket["keys"] == number)
-            if len(rows):
-                return _Place(index, bucket, int(rows[0]))
-            if not bucket["keys"][-1]:
+    def _reach(self, numbers: Numbers, step: int) -> Places:
+        """Buckets, `step` beyond the home."""
+        home = hashes.buckets_of(numbers, self._factor, self._buckets)
+        return (home.astype(np.int64) + step) % self._buckets
+
+    def _find(self, numbers: Numbers) -> Places:
+        found = np.full(len(numbers), _NOWHERE, dtype=np.int64)
+        left = np.flatnonzero(_is_key(numbers))
+        for step in range(layout.BUCKET_REACH):
+            buckets = self._reach(numbers[left], step)
+            keys = self._keys[buckets]
+            hit, row = np.nonzero(keys == numbers[left, None])
+            found[left[hit]] = buckets[hit] * layout.BUCKET_ROWS + row
+            further = keys[:, -1] != 0
+            further[hit] = False
+            left = left[further]
+            if not len(left):
                 break
-        return None
+        return found
 
-    def _free(self, number: int) -> _Place | None:
-        """The first row on which a key can be put."""
-        for index, bucket in self._reach(number):
-            (rows,) = np.nonzero((bucket["keys"] == 0) | (bucket["keys"] == layout.BUCKET_GONE))
-            if len(rows):
-                return _Place(index, bucket, int(rows[0]))
-        return None
+    # ------------------------------------------------------------ writing
 
-    def _put(self, number: int, value: np.void) -> int:
-        """0, or the errno of the refusal."""
-        if number in _NO_KEYS:
-            return errno.EINVAL
-        known = self._find(number)
-        if known is not None:
-            known.bucket["values"][known.row] = value
-            self._write(known)
-            return 0
-        place = self._free(number) if self._has_room() else None
-        if place is None:
-            return errno.E2BIG
-        self._settle(place)
-        place.bucket["values"][place.row] = value
-        self._write(place)
-        place.bucket["keys"][place.row] = number
-        self._write(place)
-        self._count(1)
-        return 0
+    def _put(self, numbers: Numbers, values: npt.NDArray[Any]) -> None:
+        """Distinct keys. PartialUpdateError at the first that is refused, after all before it."""
+        places = self._find(numbers)
+        fresh = np.flatnonzero(places == _NOWHERE)
+        stop, refusal = self._refusal(numbers, fresh)
+        fresh = fresh[fresh < stop]
+        places[fresh] = self._give_places(numbers[fresh])
+        homeless = fresh[places[fresh] == _NOWHERE]
+        if len(homeless):
+            stop, refusal = int(homeless[0]), errno.E2BIG
+            fresh = fresh[fresh < stop]
+        self._settle(places[fresh])
+        at = np.divmod(places[:stop], layout.BUCKET_ROWS)
+        self._values[at] = values[:stop]
+        self._keys[at] = numbers[:stop]
+        self._used = None if self._used is None else self._used + len(fresh)
+        if refusal:
+            what = f"write row {stop} of {len(numbers)} to map {self._name}"
+            cause = f"{os.strerror(refusal).lower()}{_HINTS.get(refusal, '')}"
+            raise protocol.PartialUpdateError(f"{what}: {cause}", applied=stop, errno=refusal)
 
-    def _remove(self, number: int) -> bool:
-        place = self._find(number)
-        if place is None:
-            return False
-        last = place.row == layout.BUCKET_ROWS - 1
-        place.bucket["keys"][place.row] = layout.BUCKET_GONE if last else 0
-        self._write(place)
-        self._freed.add((place.at, place.row))
-        self._count(-1)
-        return True
+    def _refusal(self, numbers: Numbers, fresh: Places) -> tuple[int, int]:
+        """Index of the first row that cannot be written, and its errno; their number and 0 if all can."""
+        refusals = [(len(numbers), 0)]
+        refusals += [(int(index), errno.EINVAL) for index in np.flatnonzero(~_is_key(numbers))[:1]]
+        if len(fresh):
+            # There are more rows than the capacity says, so that those find a place.
+            if self._used is None:
+                self._used = self.count()
+            room = max(0, self._capacity - self._used)
+            refusals += [(int(index), errno.E2BIG) for index in fresh[room : room + 1]]
+        return min(refusals)
 
-    def _has_room(self) -> bool:
-        """The array has four rows for each that may be used, so that those find a place."""
-        if self._used is None:
-            self._used = self.count()
-        return self._used < self._array.max_entries
+    def _give_places(self, numbers: Numbers) -> Places:
+        """Free rows, nearest to home and the last row of a bucket last; nothing is written."""
+        given = np.full(len(numbers), _NOWHERE, dtype=np.int64)
+        taken = np.zeros(0, dtype=np.int64)
+        left = np.arange(len(numbers))
+        for step in range(layout.BUCKET_REACH):
+            for row in range(layout.BUCKET_ROWS):
+                places = self._reach(numbers[left], step) * layout.BUCKET_ROWS + row
+                at = np.divmod(places, layout.BUCKET_ROWS)
+                is_free = ~_is_key(self._keys[at])
+                free = np.flatnonzero(is_free & ~np.isin(places, taken) if len(taken) else is_free)
+                chosen, first = np.unique(places[free], return_index=True)
+                winners = free[first]
+                given[left[winners]] = chosen
+                taken = np.concatenate((taken, chosen))
+                left = np.delete(left, winners)
+                if not len(left):
+                    return given
+        return given
 
-    def _count(self, rows: int) -> None:
-        if self._used is not None:
-            self._used += rows
-
-    def _settle(self, place: _Place) -> None:
-        """Wait until nobody reads the row that was on this place."""
-        if (place.at, place.row) in self._freed:
+    def _forget(self, places: Places) -> None:
+        """Remember which places were freed; many are not worth remembering."""
+        if len(places) + len(self._freed) <= _FEW:
+            self._freed.update(places.tolist())
+        else:
             _grace_period()
             self._freed.clear()
 
-    def _write(self, place: _Place) -> None:
-        self._array.update(place.at, np.array([place.bucket], dtype=self._array.value))
+    def _settle(self, places: Places) -> None:
+        """Wait until nobody reads the rows that were on these places."""
+        if not self._freed.isdisjoint(places.tolist()):
+            _grace_period()
+            self._freed.clear()
 
 
-_HINTS: Final = {errno.E2BIG: " (the table is full)", errno.EINVAL: " (not a key)"}
+def _mapped(array: maps.Map) -> npt.NDArray[Any]:
+    """The buckets themselves."""
+    try:
+        memory = mmap.mmap(array.fd, array.max_entries * array.value.itemsize)
+    except OSError as failure:
+        raise errors.KernelError(f"map {array.name} into memory: {failure.strerror}") from failure
+    return np.frombuffer(memory, dtype=array.value, count=array.max_entries)
 
 
-def _numbers(keys: npt.NDArray[Any]) -> list[int]:
-    """Keys as programs compare them: their bytes as one native number."""
-    numbers: list[int] = keys.view(f"=u{keys.dtype.itemsize}").tolist()
-    return numbers
+def _is_key(numbers: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which are keys, and not the marks of rows that have none."""
+    is_key: npt.NDArray[np.bool_] = (numbers != 0) & (numbers != np.uint64(layout.BUCKET_GONE))
+    return is_key

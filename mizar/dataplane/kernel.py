@@ -71,6 +71,7 @@ class KernelDataPlane:
         self._attachments = attachments.Attachments(self._version / "links")
         with contextlib.ExitStack() as undo:
             self._maps: dict[str, maps.Map] = {}
+            self._tables: dict[str, tables.Rows] = {}
             self._programs: dict[str, programs.Program] = {}
             undo.callback(self.close)
             self._open_pinned_maps()
@@ -157,6 +158,7 @@ class KernelDataPlane:
         return self._programs[name]
 
     def close(self) -> None:
+        self._tables = {}  # some are mapped into memory
         for handle in (*self._maps.values(), *self._programs.values()):
             handle.close()
 
@@ -188,7 +190,7 @@ class KernelDataPlane:
                 if name in self._maps:
                     obj.reuse_map(name, self._maps[name])
                 elif name in sizes:
-                    obj.set_max_entries(name, sizes[name])
+                    obj.set_max_entries(name, layout.MAPS[name].entries(sizes[name]))
             obj.load()
             for name in declared:
                 if name not in self._maps:

@@ -2,7 +2,7 @@
 """Routes: rows by exact prefix, and for programs the lengths of a VPC's prefixes.
 
 A program finds the longest match by one look-up for each length in mz_lengths4, longest first
-(bpf/include/maps/routes4.h). Who writes routes need not know.
+(bpf/include/maps/routes4.h). To it a prefix is a number. Who writes routes need not know either.
 
 What holds:
  - A length is listed before the first route of that length is written, and as long as there is one.
@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mizar.abi import layout
-from mizar.dataplane import buckets, maps
+from mizar.abi import hashes, layout
+from mizar.dataplane import buckets
 
 _ADDRESS_BITS: Final = 32
 
@@ -27,13 +27,13 @@ _ADDRESS_BITS: Final = 32
 class RouteTable:
     """The rows of mz_routes4 in `routes`, and of mz_lengths4 in `lengths`; both stay their owner's."""
 
-    def __init__(self, routes: maps.Map, lengths: buckets.BucketTable) -> None:
+    def __init__(self, routes: buckets.BucketTable, lengths: buckets.BucketTable) -> None:
         self._routes = routes
         self._lengths = lengths
         self._writing = threading.Lock()
 
     def lookup(self, key: npt.ArrayLike) -> np.void | None:
-        return self._routes.lookup(key)
+        return self._routes.lookup(_numbers(layout.column(key, layout.ROUTE_KEY4)))
 
     def update(self, keys: npt.ArrayLike, values: npt.ArrayLike) -> None:
         column = layout.column(keys, layout.ROUTE_KEY4)
@@ -42,18 +42,21 @@ class RouteTable:
                 known = self._listed(vni)
                 if fresh & ~known:
                     self._list(vni, known | fresh)
-            self._routes.update(column, values)
+            self._routes.update(_numbers(column), values)
 
     def delete(self, keys: npt.ArrayLike) -> int:
         column = layout.column(keys, layout.ROUTE_KEY4)
         with self._writing:
-            deleted = self._routes.delete(column)
+            deleted = self._routes.delete(_numbers(column))
             if deleted:
                 self._list_again(np.unique(column["vni"]))
         return deleted
 
     def dump(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        return self._routes.dump()
+        numbers, values = self._routes.dump()
+        keys = np.zeros(len(numbers), dtype=layout.ROUTE_KEY4)
+        keys["vni"], keys["addr"], keys["mask"] = hashes.routes_of(numbers)
+        return keys, values
 
     def count(self) -> int:
         return self._routes.count()
@@ -62,7 +65,7 @@ class RouteTable:
 
     def _list_again(self, vnis: npt.NDArray[Any]) -> None:
         """What is left of these VPCs."""
-        left = self._routes.dump()[0]
+        left = self.dump()[0]
         lengths = _lengths_by_vni(left[np.isin(left["vni"], vnis)])
         for vni in vnis.tolist():
             if vni in lengths:
@@ -76,6 +79,10 @@ class RouteTable:
 
     def _list(self, vni: int, host_bits: int) -> None:
         self._lengths.update(vni, (host_bits,))
+
+
+def _numbers(keys: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    return hashes.route_numbers(keys["vni"], keys["addr"], keys["mask"])
 
 
 def _lengths_by_vni(keys: npt.NDArray[Any]) -> dict[int, int]:

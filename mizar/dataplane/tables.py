@@ -8,6 +8,7 @@ What does not belong here: loading, pinning (kernel.py); what rows mean (agent).
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -34,9 +35,23 @@ def over(kept: Mapping[str, maps.Map]) -> dict[str, Rows]:
 
 
 def _table(spec: layout.TableSpec, kept: Mapping[str, maps.Map]) -> Rows:
+    array = kept[spec.name]
+    if not spec.bucketed:
+        return array
+    factor = _factor(kept[layout.FACTOR]) if spec.secret else layout.BUCKET_FACTOR
     if spec.name == layout.Table.ROUTES4:
-        lengths = buckets.BucketTable(kept[layout.LENGTHS], key=layout.U32, value=layout.LENGTHS4)
-        return routes.RouteTable(kept[spec.name], lengths)
-    if spec.bucketed:
-        return buckets.BucketTable(kept[spec.name], key=spec.key, value=spec.value)
-    return kept[spec.name]
+        return routes.RouteTable(
+            buckets.BucketTable(array, key=layout.U64, value=spec.value, factor=factor),
+            buckets.BucketTable(kept[layout.LENGTHS], key=layout.U32, value=layout.LENGTHS4),
+        )
+    return buckets.BucketTable(array, key=spec.key, value=spec.value, factor=factor)
+
+
+def _factor(secret: maps.Map) -> int:
+    """Of this machine; drawn when it is first asked for, so before there is a row that depends on it."""
+    row = secret.lookup(0)
+    assert row is not None  # all indexes of an array exist
+    if not row["factor"]:
+        row["factor"] = secrets.randbits(64) | 1
+        secret.update(0, np.array([row], dtype=layout.SECRET))
+    return int(row["factor"])

@@ -58,7 +58,12 @@ def arithmetic(tmp_path_factory: pytest.TempPathFactory) -> object:
         #include "hash.h"
         unsigned mix32(unsigned h) { return mz_mix32(h); }
         unsigned shard_of(unsigned addr, unsigned n) { return mz_shard_of(addr, n); }
-        unsigned bucket_of(unsigned long long key, unsigned n) { return mz_bucket_of(key, n); }
+        unsigned long long route_number(unsigned vni, unsigned addr, unsigned bits) {
+            return mz_route_number(vni, addr, 1ull << bits);
+        }
+        unsigned bucket_of(unsigned long long key, unsigned long long factor, unsigned n) {
+            return mz_bucket_of(key, factor, n);
+        }
         unsigned flow_hash(unsigned s, unsigned d, unsigned p, unsigned ports) {
             return mz_flow_hash(s, d, p, ports);
         }
@@ -74,7 +79,8 @@ def arithmetic(tmp_path_factory: pytest.TempPathFactory) -> object:
         """
         unsigned mix32(unsigned h);
         unsigned shard_of(unsigned addr, unsigned n);
-        unsigned bucket_of(unsigned long long key, unsigned n);
+        unsigned long long route_number(unsigned vni, unsigned addr, unsigned bits);
+        unsigned bucket_of(unsigned long long key, unsigned long long factor, unsigned n);
         unsigned flow_hash(unsigned s, unsigned d, unsigned p, unsigned ports);
         unsigned sport_of(unsigned h);
         unsigned pick_replica(unsigned sport, unsigned n);

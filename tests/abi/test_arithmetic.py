@@ -9,9 +9,10 @@ import hypothesis
 import numpy as np
 from hypothesis import strategies as st
 
-from mizar.abi import hashes
+from mizar.abi import hashes, layout
 
 U32 = st.integers(min_value=0, max_value=0xFFFFFFFF)
+U64 = st.integers(min_value=0, max_value=0xFFFFFFFFFFFFFFFF)
 PORT = st.integers(min_value=0, max_value=0xFFFF)
 SHARDS = st.integers(min_value=0, max_value=12).map(lambda bits: 1 << bits)
 
@@ -26,9 +27,25 @@ def test_shard_is_that_of_c(arithmetic: Any, address: int, shards: int) -> None:
     assert hashes.shard_of(address, shards) == arithmetic.shard_of(address, shards)
 
 
-@hypothesis.given(st.integers(0, 0xFFFFFFFFFFFFFFFF), st.integers(1, 1 << 20))
-def test_home_of_a_key_is_that_of_c(arithmetic: Any, key: int, buckets: int) -> None:
-    assert hashes.bucket_of(key, buckets) == arithmetic.bucket_of(key, buckets) < buckets
+@hypothesis.given(U64, U64, st.integers(1, 1 << 20))
+def test_home_of_a_key_is_that_of_c(arithmetic: Any, key: int, factor: int, buckets: int) -> None:
+    assert hashes.bucket_of(key, factor, buckets) == arithmetic.bucket_of(key, factor, buckets) < buckets
+
+
+@hypothesis.given(st.integers(0, layout.MAX_VNI), U32, st.integers(0, 32))
+def test_prefix_is_the_number_of_c_and_back(arithmetic: Any, vni: int, address: int, length: int) -> None:
+    mask = layout.mask4(length)
+    columns = [np.array([value], dtype=">u4") for value in (vni, address & mask, mask)]
+    (number,) = hashes.route_numbers(*columns)
+    assert number == arithmetic.route_number(vni, address, 32 - length)
+    assert [int(column[0]) for column in hashes.routes_of(np.array([number]))] == [vni, address & mask, mask]
+
+
+@hypothesis.given(st.lists(U64), U64, st.integers(1, 1 << 20))
+def test_homes_of_a_column_are_those_of_its_keys(keys: list[int], factor: int, buckets: int) -> None:
+    column = np.array(keys, dtype=np.uint64)
+    found = hashes.buckets_of(column, np.uint64(factor), buckets).tolist()
+    assert found == [hashes.bucket_of(key, factor, buckets) for key in keys]
 
 
 @hypothesis.given(st.lists(U32), SHARDS)

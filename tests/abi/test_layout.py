@@ -46,6 +46,8 @@ NUMBERS: dict[str, int] = {
     "MZ_GATEWAY4": layout.GATEWAY4,
     "MZ_BUCKET_ROWS": layout.BUCKET_ROWS,
     "MZ_BUCKET_REACH": layout.BUCKET_REACH,
+    "MZ_BUCKET_SHARE": layout.BUCKET_SHARE,
+    "MZ_BUCKET_FACTOR": layout.BUCKET_FACTOR,
     "MZ_BUCKET_GONE": layout.BUCKET_GONE,
     **{
         f"{table.upper()}_MAX": spec.max_entries

@@ -17,7 +17,8 @@ from mizar.dataplane import protocol
 from tests.bpf import world
 from tests.support.machine import SIZES, Hook, Machine, number
 
-_BUCKETS: Final = SIZES[Table.HOSTS]
+_ROWS: Final = SIZES[Table.HOSTS]
+_BUCKETS: Final = layout.MAPS[Table.HOSTS].entries(_ROWS)
 _ROOM: Final = layout.BUCKET_ROWS * layout.BUCKET_REACH
 _PEERS: Final = itertools.count(number("198.18.0.1"))
 
@@ -34,7 +35,8 @@ def _text(address: int) -> str:
 
 def _home(address: int) -> int:
     """As a big-endian field of the key is a number to the program."""
-    return hashes.bucket_of(int.from_bytes(address.to_bytes(4, "big"), "little"), _BUCKETS)
+    number = int.from_bytes(address.to_bytes(4, "big"), "little")
+    return hashes.bucket_of(number, layout.BUCKET_FACTOR, _BUCKETS)
 
 
 def _neighbours(home: int, n: int) -> list[int]:
@@ -48,7 +50,7 @@ def _list(machine: Machine, address: int) -> None:
 
 def test_a_full_table_is_found_to_the_last_row(machine: Machine) -> None:
     machine.config(world.US)
-    listed = random.Random(7).sample(range(number("198.18.0.1"), number("198.19.255.255")), _BUCKETS)
+    listed = random.Random(7).sample(range(number("198.18.0.1"), number("198.19.255.255")), _ROWS)
     for address in listed:
         _list(machine, address)
     assert all(_is_peer(machine, address) for address in listed)

@@ -116,7 +116,7 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
                 if table in self.maps:
                     found.reuse_map(table, self.maps[table])
                 elif table in SIZES:
-                    found.set_max_entries(table, SIZES[Table(table)])
+                    found.set_max_entries(table, layout.MAPS[table].entries(SIZES[Table(table)]))
             found.load()
             for table in set(found.map_names()) - self.maps.keys():
                 spec = layout.MAPS[table]

@@ -5,7 +5,7 @@
 
 #include "buckets.h"
 
-MZ_BUCKETS(mz_hosts, struct mz_host, MZ_HOSTS_MAX)
+MZ_BUCKETS(mz_hosts, struct mz_host, MZ_HOSTS_MAX, MZ_BUCKET_FACTOR)
 
 /* Where every packet passes. */
 static __always_inline const struct mz_host *mz_host_get(__be32 addr)

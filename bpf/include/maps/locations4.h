@@ -3,19 +3,13 @@
 #ifndef MIZAR_MAPS_LOCATIONS4_H
 #define MIZAR_MAPS_LOCATIONS4_H
 
-#include "base.h"
+#include "buckets.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, MZ_LOCATIONS4_MAX);
-	__type(key, struct mz_addr_key4);
-	__type(value, struct mz_location);
-} mz_locations4 SEC(".maps");
+MZ_BUCKETS(mz_locations4, struct mz_location, MZ_LOCATIONS4_MAX, mz_secret_factor())
 
 static __always_inline const struct mz_location *mz_location4_get(const struct mz_addr_key4 *key)
 {
-	return bpf_map_lookup_elem(&mz_locations4, key);
+	return mz_locations4_find(mz_addr_number(key));
 }
 
 #endif

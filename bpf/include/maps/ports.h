@@ -5,7 +5,7 @@
 
 #include "buckets.h"
 
-MZ_BUCKETS(mz_ports, struct mz_port, MZ_PORTS_MAX)
+MZ_BUCKETS(mz_ports, struct mz_port, MZ_PORTS_MAX, MZ_BUCKET_FACTOR)
 
 /* Where every packet passes. */
 static __always_inline const struct mz_port *mz_port_get(__u32 ifindex)

@@ -12,33 +12,36 @@
 
 #define MZ_LENGTHS4 33
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, MZ_ROUTES4_MAX);
-	__type(key, struct mz_route_key4);
-	__type(value, struct mz_route);
-} mz_routes4 SEC(".maps");
+MZ_BUCKETS(mz_routes4, struct mz_route, MZ_ROUTES4_MAX, mz_secret_factor())
 
 /* As many as VPCs: each has a row as soon as it has a route. */
-MZ_BUCKETS(mz_lengths4, struct mz_lengths4, MZ_VPCS_MAX)
+MZ_BUCKETS(mz_lengths4, struct mz_lengths4, MZ_VPCS_MAX, MZ_BUCKET_FACTOR)
+
+/* Longest first: the lowest bit of @left. Global: see buckets.h. */
+__noinline __u32 mz_route4_search(__u32 vni, __u32 addr, __u64 left)
+{
+	for (int i = 0; i < MZ_LENGTHS4 && left; i++, left &= left - 1) {
+		__u32 place = mz_routes4_search(mz_route_number(vni, addr, left & -left));
+
+		if (place != MZ_NOWHERE)
+			return place;
+	}
+	return MZ_NOWHERE;
+}
 
 static __always_inline const struct mz_route *mz_route4_get(__u32 vni, __be32 addr)
 {
 	const struct mz_lengths4 *lengths = mz_lengths4_find(vni);
 	__u64 left = lengths ? lengths->host_bits : 0;
+	const struct mz_route *route;
 
-	for (int i = 0; i < MZ_LENGTHS4 && left; i++) {
-		/* The lowest bit is the longest prefix, and as a negative number its mask. */
-		__be32 mask = bpf_htonl(-(left & -left));
-		struct mz_route_key4 key = {.vni = vni, .addr = addr & mask, .mask = mask};
-		const struct mz_route *route = bpf_map_lookup_elem(&mz_routes4, &key);
-
-		if (route)
-			return route;
-		left &= left - 1;
-	}
-	return NULL;
+	if (!left)
+		return NULL;
+	route = mz_routes4_find(mz_route_number(vni, bpf_ntohl(addr), left & -left));
+	left &= left - 1;
+	if (likely(route) || !left)
+		return route;
+	return mz_routes4_at(mz_route4_search(vni, bpf_ntohl(addr), left));
 }
 
 /* Where few packets pass: a call, for a smaller program. */

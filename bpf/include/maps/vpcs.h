@@ -5,7 +5,7 @@
 
 #include "buckets.h"
 
-MZ_BUCKETS(mz_vpcs, struct mz_vpc, MZ_VPCS_MAX)
+MZ_BUCKETS(mz_vpcs, struct mz_vpc, MZ_VPCS_MAX, MZ_BUCKET_FACTOR)
 
 static __always_inline const struct mz_vpc *mz_vpc_get(__u32 vni)
 {
