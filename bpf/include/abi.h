@@ -21,7 +21,7 @@
 
 #include <linux/types.h>
 
-#define MZ_ABI_VERSION 1
+#define MZ_ABI_VERSION 2
 
 /* ------------------------------------------------------------- limits */
 
@@ -46,6 +46,16 @@
 #define MZ_PORTS_MAX (16 * 1024)
 #define MZ_DIRECT4_MAX (64 * 1024)
 #define MZ_STATS_MAX (64 * 1024)
+#define MZ_FLOWS4_MAX (128 * 1024) /* entries: two a flow */
+#define MZ_WATCHED_MAX MZ_STATS_MAX
+#define MZ_FRAGS4_MAX (8 * 1024)
+#define MZ_SERVICES4_MAX (64 * 1024)
+#define MZ_MAGLEV4_MAX (256 * 1024) /* rows of MZ_MAGLEV_ROW places */
+#define MZ_BACKENDS4_MAX (256 * 1024)
+#define MZ_GATEWAYS4_MAX (16 * 1024)
+#define MZ_OUTSIDE4_MAX (16 * 1024)
+#define MZ_FLOATING4_MAX (16 * 1024)
+#define MZ_FORWARDS4_MAX (64 * 1024)
 
 /* -------------------------------------------------------------- wire */
 
@@ -56,10 +66,11 @@
 
 /* Option types; bit 7 (critical) is set where an ignorant receiver must drop. */
 enum mz_opt_type {
-	MZ_OPT_RTS = 0x01,    /* return to sender, on data packets */
-	MZ_OPT_HERE = 0x02,   /* control: endpoint is on the sending host */
-	MZ_OPT_FORGET = 0x03, /* control: endpoint is not on the sending host */
-	MZ_OPT_ECHO = 0x04,   /* control: is the data plane of this host alive */
+	MZ_OPT_RTS = 0x01,      /* return to sender, on data packets */
+	MZ_OPT_HERE = 0x02,     /* control: endpoint is on the sending host */
+	MZ_OPT_FORGET = 0x03,   /* control: endpoint is not on the sending host */
+	MZ_OPT_ECHO = 0x04,     /* control: is the data plane of this host alive */
+	MZ_OPT_REDIRECT = 0x05, /* in place of RTS: send this flow to a backend */
 };
 
 /*
@@ -99,11 +110,23 @@ struct mz_opt_rts {
 	__u8 rsvd[3];
 };
 
-/* HERE and FORGET: which endpoint of the packet's VNI is meant. */
+/* HERE and FORGET: which endpoint is meant. The packet's VNI is that of the VPC in which its
+ * receiver knows the address; @vni is that of the endpoint's own, if it is another one (peering). */
 struct mz_opt_addr4 {
 	struct mz_geneve_opt head;
 	__be32 addr;
-	__be32 rsvd;
+	__be32 vni; /* 0: that of the packet */
+};
+
+/*
+ * A packet for a scaled endpoint, sent back by its bouncer to the sender's host, which is to translate it, send
+ * it on, and do so itself with all that follow of its flow.
+ */
+struct mz_opt_redirect {
+	struct mz_geneve_opt head;
+	__be32 backend;  /* 0: there is none, refuse */
+	__be16 port;     /* of the backend */
+	__be16 affinity; /* 0: none; how long the client keeps its backend, mz_affinity_seconds() */
 };
 
 struct mz_opt_echo {
@@ -121,6 +144,18 @@ struct mz_opt_echo {
 /* clang-format on */
 /* Gateway address of every endpoint: link-local, takes no tenant address. */
 #define MZ_GATEWAY4 0xa9fe0101u /* 169.254.1.1, host byte order */
+
+/*
+ * What the MACs of the inner Ethernet header say: which endpoint is meant where that is not the one with the
+ * IP address. First two bytes; the other four are an argument. Anything else: as the IP header says.
+ */
+enum mz_inner_mac {
+	MZ_MAC_VIA =
+		0x064d, /* + IPv4 address. Destination: for this endpoint. Source: forwarded by it */
+	MZ_MAC_PREFER = 0x064e, /* + IPv4 address. Destination: of all backends, rather this one */
+	MZ_MAC_PEER = 0x064f, /* + VNI, 3 bytes, + 0. Source: the IP source is in this other VPC */
+	MZ_MAC_GATEWAY = 0x0650, /* + 0. Source: came in through a gateway */
+};
 
 /* ----------------------------------------------------------- verdicts */
 
@@ -152,6 +187,15 @@ enum mz_verdict {
 	MZ_V_FORGOT = 17,         /* FORGET taken in */
 	MZ_V_ECHO = 18,           /* ECHO answered */
 	MZ_V_TO_TC = 19,          /* XDP hands over to the NIC's tcx program */
+	/* services, either program */
+	MZ_V_REDIRECTED = 20,     /* bouncer: backend picked, back to the sender's host */
+	MZ_V_REFUSED = 21,        /* answered: RST or port unreachable, no backend */
+	MZ_V_TO_GATEWAY = 22,     /* encapsulated to a gateway host */
+	MZ_V_NAT_OUT = 23,        /* translated, out of the VPC */
+	MZ_V_NAT_IN = 24,         /* translated, into the VPC */
+	MZ_V_OUTSIDE_ARP = 25,    /* answered for an outside address of ours */
+	MZ_V_ICMP_OUTSIDE = 26,   /* answered to the outside: fragmentation needed */
+	MZ_V_REDIRECT_TAKEN = 27, /* REDIRECT taken in, packet translated and on its way */
 	/* drops: endpoint program */
 	MZ_DROP_FIRST = 32,
 	MZ_DROP_MALFORMED_ETH = 32,
@@ -191,6 +235,19 @@ enum mz_verdict {
 	/* drops: both */
 	MZ_DROP_HELPER = 65,    /* a kernel helper refused */
 	MZ_DROP_NO_CONFIG = 66, /* the agent has not configured us yet */
+	/* drops: services, routes, gateways, in either program */
+	MZ_DROP_NO_BACKEND = 67,     /* refused, and no answer is due */
+	MZ_DROP_FRAGMENT = 68,       /* of a translated flow, before its first fragment */
+	MZ_DROP_FLOWS_FULL = 69,     /* new flow, table is full */
+	MZ_DROP_UNTRANSLATABLE = 70, /* protocol or ICMP message that cannot be translated */
+	MZ_DROP_BLACKHOLE = 71,      /* a route says so */
+	MZ_DROP_ROUTE_LOOP = 72,     /* the route leads back to the sender */
+	MZ_DROP_NO_GATEWAY = 73,     /* no gateway host is known or up */
+	MZ_DROP_NAT_EXHAUSTED = 74,  /* no free port for this peer */
+	MZ_DROP_NAT_UNKNOWN =
+		75, /* from outside, belongs to no flow, floating address or forward */
+	MZ_DROP_OUTSIDE_TOO_BIG = 76, /* from outside, over the MTU, may be fragmented, we do not */
+	MZ_DROP_NOT_CLIENT = 77,      /* REDIRECT for a flow of no endpoint here */
 	MZ_VERDICT_MAX = 96,
 };
 
@@ -207,6 +264,7 @@ struct mz_config {
 };
 
 #define MZ_CONFIG_F_READY 0x1
+#define MZ_CONFIG_F_GATEWAY 0x2 /* this host has outside addresses: mz_outside4 */
 
 /* mz_hosts: buckets, be32 underlay address -> how to reach it. Also the list of
  * tunnel peers: who is not here is foreign. */
@@ -231,18 +289,26 @@ struct mz_vpc {
 #define MZ_VPC_F_DIVIDER 0x1   /* this host divides the VPC */
 #define MZ_VPC_F_BOUNCER 0x2   /* this host bounces for a network of it */
 #define MZ_VPC_F_ENDPOINTS 0x4 /* this host has endpoints of it */
+#define MZ_VPC_F_GATEWAY 0x8   /* this host is a gateway of it: mz_gateways4 */
 
 /* mz_routes4: buckets, mz_route_number(). One row a prefix; see mz_lengths4. */
 enum mz_route_kind {
 	MZ_ROUTE_DIVIDER = 1, /* ask a divider: we do not know the networks */
 	MZ_ROUTE_NETWORK = 2, /* a network, or the VPC's group space: shards are here */
 	MZ_ROUTE_NONE = 3,    /* in the VPC, but in no network */
+	MZ_ROUTE_BLACKHOLE = 4,
+	MZ_ROUTE_APPLIANCE = 5, /* to the endpoint @target of the VPC, whatever the destination */
+	MZ_ROUTE_GATEWAY = 6, /* out; gateway hosts are shard 0 of @network, 0: this host itself */
 };
+
+/* Keys of routes have a VNI, or for a network with routes of its own its table in place of it. */
+#define MZ_TABLE_NETWORK 0x40000000u /* | network id */
 
 struct mz_route {
 	__u32 kind;    /* enum mz_route_kind */
 	__u32 network; /* network id */
 	__u32 shards;  /* number of shards, a power of two */
+	__u32 target; /* NETWORK, NONE: VNI of the peer VPC that it is in, or 0. APPLIANCE: address, __be32 */
 };
 
 /* mz_lengths4: buckets, u32 VNI -> the lengths of the prefixes in mz_routes4. The data plane's own: who
@@ -270,8 +336,8 @@ struct mz_addr_key4 {
 
 /* mz_locations4: buckets, mz_addr_key4. The bouncer's table. */
 struct mz_location {
-	__be32 host;
-	__u32 slot; /* mz_stats slot of the bouncer role of the network */
+	__be32 host; /* 0: a scaled endpoint, see mz_services4 */
+	__u32 slot;  /* mz_stats slot of the bouncer role of the network */
 };
 
 /* mz_endpoints4: buckets, mz_addr_key4. Endpoints of this host. */
@@ -298,14 +364,159 @@ struct mz_port {
 	__u32 network;
 	__u32 shards;
 	__u32 slot;
-	__u32 n_onlink;
+	__u16 n_onlink;
+	__u16 flags;                             /* MZ_PORT_F_* */
 	struct mz_prefix4 onlink[MZ_MAX_ONLINK]; /* the network's prefixes; none: group network */
 };
 
+#define MZ_PORT_F_ROUTES 0x1   /* its network has routes of its own */
+#define MZ_PORT_F_FORWARDS 0x2 /* may send what is not from its own addresses */
+
 /* mz_direct4: LRU_HASH mz_addr_key4. Learnt from traffic. */
 struct mz_direct {
-	__be32 host;
+	__be32 host;     /* 0: a scaled endpoint, ask mz_flows4 */
 	__u32 confirmed; /* milliseconds, CLOCK_MONOTONIC, modulo 2^32 */
+	__u32 vni;       /* of the endpoint: another one than the key's if it is in a peer VPC */
+};
+
+/* ------------------------------------------------------------ services */
+
+/* mz_flows4: HASH. docs/design/services.md has the rules; times and states below. */
+struct mz_flow_key4 {
+	__u32 vni; /* 0: outside */
+	__be32 src;
+	__be32 dst;
+	__be16 sport; /* ICMP echo: identifier in requests, 0 in replies */
+	__be16 dport; /* ICMP echo: the other way round */
+	__u8 proto;
+	__u8 pad[3];
+};
+
+enum mz_flow_kind {
+	MZ_FLOW_SERVICE = 1, /* client and scaled endpoint */
+	MZ_FLOW_NAT = 2,     /* inside and outside */
+	MZ_FLOW_VIA = 3, /* to the outside through gateway host @via, untranslated, no opposite */
+	MZ_FLOW_AFFINITY =
+		4, /* of client and service, source port 0: @dst is the backend, no opposite */
+};
+
+#define MZ_FLOW_S_REPLIED 0x1
+#define MZ_FLOW_S_FIN_ORIG 0x2
+#define MZ_FLOW_S_FIN_REPLY 0x4
+#define MZ_FLOW_S_CLOSED 0x8   /* RST, ABORT, SHUTDOWN COMPLETE */
+#define MZ_FLOW_S_REVERSE 0x80 /* the entry of the direction that answers */
+
+/* What a packet becomes. The opposite entry has the key {vni, dst, src, dport, sport} of these. */
+struct mz_flow4 {
+	__be32 src;
+	__be32 dst;
+	__be16 sport;
+	__be16 dport;
+	__u32 vni;  /* in which it goes on; 0: outside */
+	__be32 via; /* VIA: host */
+	__u32 seen; /* seconds since boot, of the last packet, give or take one */
+	__u32 asked; /* the same, of the last REDIRECT; AFFINITY: seconds that it lasts beyond @seen */
+	__u8 state; /* MZ_FLOW_S_* */
+	__u8 kind;  /* enum mz_flow_kind */
+	__u16 pad;
+};
+
+/* mz_frags4: LRU_HASH. Ports of the first fragment, for the others. */
+struct mz_frag_key4 {
+	__u32 vni;
+	__be32 src;
+	__be32 dst;
+	__be16 id;
+	__u8 proto;
+	__u8 pad;
+};
+
+struct mz_frag4 {
+	__be16 sport;
+	__be16 dport;
+};
+
+/* mz_watched: ARRAY by stats slot of an endpoint. The programs' own; cleared when a slot is given out. */
+struct mz_watched {
+	__u64 sources; /* bit mz_watched_bit(address): packets from there may need translation */
+};
+
+/* mz_services4: HASH. On bouncers: one port of a scaled endpoint. */
+struct mz_service_key4 {
+	__u32 vni;
+	__be32 addr;
+	__be16 port;
+	__u8 proto;
+	__u8 pad;
+};
+
+struct mz_service4 {
+	__u32 id;    /* of this host's own choice; rows of mz_maglev4 and mz_backends4 have it */
+	__u32 size;  /* places of the Maglev table; 0: no backend */
+	__be16 port; /* of the backends */
+	__be16 affinity; /* as in mz_opt_redirect */
+	__u32 slot;      /* mz_stats slot: tx counts flows that were given a backend */
+};
+
+/* mz_maglev4: HASH. @row is place / MZ_MAGLEV_ROW. */
+#define MZ_MAGLEV_ROW 32
+
+struct mz_maglev_key4 {
+	__u32 service;
+	__u32 row;
+};
+
+struct mz_maglev4 {
+	__be32 backends[MZ_MAGLEV_ROW];
+};
+
+/* mz_backends4: HASH. The backends that may be given out. */
+struct mz_backend_key4 {
+	__u32 service;
+	__be32 addr;
+};
+
+struct mz_backend4 {
+	__u32 weight;
+};
+
+/* mz_gateways4: HASH, u32 VNI. On gateway hosts: from which addresses and ports flows go out. */
+#define MZ_MAX_OUTSIDE 8
+
+struct mz_gateway4 {
+	__u32 ifindex;    /* outside interface */
+	__u16 first_port; /* host byte order */
+	__u16 last_port;
+	__u32 flags; /* MZ_GATEWAY_F_* */
+	__u32 slot;  /* mz_stats slot: tx out, rx in */
+	__u32 n;
+	__be32 addrs[MZ_MAX_OUTSIDE];
+};
+
+#define MZ_GATEWAY_F_HOST 0x1 /* addrs are the host's own: what has no flow is the host's */
+
+/* mz_outside4: HASH, be32 address. Addresses outside that this host answers for. */
+struct mz_outside4 {
+	__be32 endpoint; /* floating: of this endpoint; 0: shared */
+	__u32 vni;       /* floating: in this VPC */
+	__u32 flags;     /* MZ_OUTSIDE_F_* */
+};
+
+#define MZ_OUTSIDE_F_HOST \
+	0x1 /* the host's own address: what is not ours goes to its stack, no ARP */
+
+/* mz_floating4: HASH mz_addr_key4, endpoint -> its address outside. */
+struct mz_floating4 {
+	__be32 addr;
+};
+
+/* mz_forwards4: HASH mz_service_key4. Port forwarding, two rows: {0, outside} -> inside and
+ * {VPC, inside} -> outside. */
+struct mz_forward4 {
+	__u32 vni; /* 0: outside */
+	__be32 addr;
+	__be16 port;
+	__u16 pad;
 };
 
 /* mz_stats: PERCPU_ARRAY. Slots are given out by the agent; slot 0 is nobody's.
@@ -362,6 +573,37 @@ static inline __u32 mz_shard_of(__u32 addr, __u32 shards)
 	return mz_mix32(addr) & (shards - 1);
 }
 
+static inline __u32 mz_watched_bit(__u32 addr)
+{
+	return mz_mix32(addr) & 63;
+}
+
+/* Of mz_opt_redirect, host byte order: seconds, or with the top bit minutes. */
+static inline __u32 mz_affinity_seconds(__u32 affinity)
+{
+	return affinity & 0x8000 ? (affinity & 0x7fff) * 60 : affinity;
+}
+
+/* Seconds without a packet after which a flow of IP protocol @proto is dead. */
+static inline __u32 mz_flow_timeout(__u32 proto, __u32 state)
+{
+	const __u32 fins = MZ_FLOW_S_FIN_ORIG | MZ_FLOW_S_FIN_REPLY;
+
+	if (proto == 17) /* UDP, RFC 4787 REQ-5 */
+		return state & MZ_FLOW_S_REPLIED ? 300 : 30;
+	if (proto == 1) /* ICMP, RFC 5508 REQ-2 */
+		return 60;
+	if (proto != 6 && proto != 132)
+		return 600;
+	if (state & MZ_FLOW_S_CLOSED)
+		return 10;
+	if ((state & fins) == fins)
+		return 120;
+	if (state & fins)
+		return 600;
+	return state & MZ_FLOW_S_REPLIED ? 7440 : 60; /* RFC 5382 REQ-5 */
+}
+
 /* buckets.h: places in one bucket, buckets in which a key may be, and rows for which there is one
  * bucket: at most half of the places are used, so that each key finds one. */
 #define MZ_BUCKET_ROWS 4
@@ -387,10 +629,11 @@ MZ_ASSERT_SIZE(mz_geneve_opt, 4);
 MZ_ASSERT_SIZE(mz_opt_rts, 12);
 MZ_ASSERT_SIZE(mz_opt_addr4, 12);
 MZ_ASSERT_SIZE(mz_opt_echo, 12);
+MZ_ASSERT_SIZE(mz_opt_redirect, 12);
 MZ_ASSERT_SIZE(mz_config, 24);
 MZ_ASSERT_SIZE(mz_host, 16);
 MZ_ASSERT_SIZE(mz_vpc, 76);
-MZ_ASSERT_SIZE(mz_route, 12);
+MZ_ASSERT_SIZE(mz_route, 16);
 MZ_ASSERT_SIZE(mz_shard_key, 8);
 MZ_ASSERT_SIZE(mz_shard, 64);
 MZ_ASSERT_SIZE(mz_addr_key4, 8);
@@ -398,7 +641,22 @@ MZ_ASSERT_SIZE(mz_location, 8);
 MZ_ASSERT_SIZE(mz_endpoint, 16);
 MZ_ASSERT_SIZE(mz_prefix4, 8);
 MZ_ASSERT_SIZE(mz_port, 64);
-MZ_ASSERT_SIZE(mz_direct, 8);
+MZ_ASSERT_SIZE(mz_direct, 12);
+MZ_ASSERT_SIZE(mz_flow_key4, 20);
+MZ_ASSERT_SIZE(mz_flow4, 32);
+MZ_ASSERT_SIZE(mz_frag_key4, 16);
+MZ_ASSERT_SIZE(mz_frag4, 4);
+MZ_ASSERT_SIZE(mz_watched, 8);
+MZ_ASSERT_SIZE(mz_service_key4, 12);
+MZ_ASSERT_SIZE(mz_service4, 16);
+MZ_ASSERT_SIZE(mz_maglev_key4, 8);
+MZ_ASSERT_SIZE(mz_maglev4, 128);
+MZ_ASSERT_SIZE(mz_backend_key4, 8);
+MZ_ASSERT_SIZE(mz_backend4, 4);
+MZ_ASSERT_SIZE(mz_gateway4, 52);
+MZ_ASSERT_SIZE(mz_outside4, 12);
+MZ_ASSERT_SIZE(mz_floating4, 4);
+MZ_ASSERT_SIZE(mz_forward4, 12);
 MZ_ASSERT_SIZE(mz_stats, 32);
 MZ_ASSERT_SIZE(mz_count, 16);
 MZ_ASSERT_SIZE(mz_lengths4, 8);

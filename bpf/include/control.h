@@ -9,6 +9,16 @@
 #include "forward.h"
 #include "maps/direct4.h"
 #include "maps/endpoints4.h"
+#include "maps/flows4.h"
+#include "maps/frags4.h"
+#include "maps/watched.h"
+#include "maps/services4.h"
+#include "maps/maglev4.h"
+#include "maps/backends4.h"
+#include "maps/gateways4.h"
+#include "maps/outside4.h"
+#include "maps/floating4.h"
+#include "maps/forwards4.h"
 
 static __always_inline mz_exit mz_take_here(const struct mz_addr_key4 *key, __be32 host)
 {

@@ -9,6 +9,16 @@
 #include "icmp.h"
 #include "tc.h"
 #include "maps/direct4.h"
+#include "maps/flows4.h"
+#include "maps/frags4.h"
+#include "maps/watched.h"
+#include "maps/services4.h"
+#include "maps/maglev4.h"
+#include "maps/backends4.h"
+#include "maps/gateways4.h"
+#include "maps/outside4.h"
+#include "maps/floating4.h"
+#include "maps/forwards4.h"
 
 #define MZ_ENCAP_FLAGS                                                                           \
 	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | \

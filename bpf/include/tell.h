@@ -53,7 +53,7 @@ static __always_inline bool mz_write_message(struct __sk_buff *skb, enum mz_opt_
 	mz_write_geneve(data + MZ_OFF_GENEVE, envelope);
 	mz_write_opt_head(&opt->head, type);
 	opt->addr = addr;
-	opt->rsvd = 0;
+	opt->vni = 0;
 	mz_mac_set_router(inner->dst);
 	mz_mac_set_router(inner->src);
 	inner->proto = bpf_htons(quoted);

@@ -13,12 +13,16 @@ What holds:
 from __future__ import annotations
 
 import enum
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from mizar.abi import layout, verdicts
+from mizar.abi import hashes, layout, verdicts
 
 Row: TypeAlias = dict[str, Any]
+
+PROTOCOLS: Final[Mapping[int, str]] = {1: "icmp", 6: "tcp", 17: "udp", 132: "sctp"}
+"""IP protocols by name, as far as we know their headers."""
 
 _TIME_MASK: Final = 0xFFFFFFFF
 _AHEAD_MS: Final = 1000
@@ -97,12 +101,18 @@ def _prefix(key: Any) -> str:
 
 
 def _route(key: Any, value: Any, _: int) -> Row:
+    kind, target, table = int(value["kind"]), int(value["target"]), int(key["vni"])
+    own = bool(table & layout.TABLE_NETWORK)
+    appliance = kind == layout.RouteKind.APPLIANCE
     return {
-        "vni": int(key["vni"]),
+        "vni": None if own else table,
+        "table": f"network {table & ~layout.TABLE_NETWORK}" if own else "vpc",
         "prefix": _prefix(key),
-        "kind": _name(layout.RouteKind, int(value["kind"])),
+        "kind": _name(layout.RouteKind, kind),
         "network": int(value["network"]),
         "shards": int(value["shards"]),
+        "endpoint": address4(socket.ntohl(target)) if appliance else None,
+        "peer_vni": target if target and not appliance else None,
     }
 
 
@@ -139,13 +149,134 @@ def _port(key: Any, value: Any, _: int) -> Row:
         "network": int(value["network"]),
         "shards": int(value["shards"]),
         "slot": int(value["slot"]),
+        "flags": _flags(layout.PortFlags, int(value["flags"])),
         "onlink": [prefix4(int(p["addr"]), int(p["mask"]).bit_count()) for p in value["onlink"][:count]],
     }
 
 
 def _direct(key: Any, value: Any, now: int) -> Row:
-    age = age_ms(int(value["confirmed"]), now)
-    return _addr_key(key) | {"host": address4(int(value["host"])), "age_ms": age}
+    host, vni = int(value["host"]), int(value["vni"])
+    return _addr_key(key) | {
+        "host": address4(host) if host else None,
+        "scaled": not host,
+        "age_ms": age_ms(int(value["confirmed"]), now),
+        "endpoint_vni": vni,
+    }
+
+
+def _flow_key(key: Any) -> Row:
+    proto = int(key["proto"])
+    return {
+        "vni": int(key["vni"]),
+        "protocol": PROTOCOLS.get(proto, str(proto)),
+        "source": f"{address4(int(key['src']))}:{int(key['sport'])}",
+        "destination": f"{address4(int(key['dst']))}:{int(key['dport'])}",
+    }
+
+
+def _flow(key: Any, value: Any, now: int) -> Row:
+    kind, state = int(value["kind"]), int(value["state"])
+    seen = age_ms(int(value["seen"]) * 1000 & _TIME_MASK, now) // 1000
+    timeout = hashes.flow_timeout(int(key["proto"]), state)
+    if kind == layout.FlowKind.AFFINITY:
+        timeout = int(value["asked"])
+    via = int(value["via"])
+    return _flow_key(key) | {
+        "kind": _name(layout.FlowKind, kind),
+        "new_vni": int(value["vni"]),
+        "new_source": f"{address4(int(value['src']))}:{int(value['sport'])}",
+        "new_destination": f"{address4(int(value['dst']))}:{int(value['dport'])}",
+        "via": address4(via) if via else None,
+        "state": _flags(layout.FlowState, state),
+        "idle_s": seen,
+        "timeout_s": timeout,
+    }
+
+
+def _fragment(key: Any, value: Any, _: int) -> Row:
+    return {
+        "vni": int(key["vni"]),
+        "protocol": PROTOCOLS.get(int(key["proto"]), str(int(key["proto"]))),
+        "source": address4(int(key["src"])),
+        "destination": address4(int(key["dst"])),
+        "id": int(key["id"]),
+        "source_port": int(value["sport"]),
+        "destination_port": int(value["dport"]),
+    }
+
+
+def _watched(key: Any, value: Any, _: int) -> Row:
+    return {"slot": int(key), "sources": f"{int(value['sources']):016x}"}
+
+
+def _service_key(key: Any) -> Row:
+    proto = int(key["proto"])
+    return {
+        "vni": int(key["vni"]),
+        "address": address4(int(key["addr"])),
+        "port": int(key["port"]),
+        "protocol": PROTOCOLS.get(proto, str(proto)),
+    }
+
+
+def _service(key: Any, value: Any, _: int) -> Row:
+    return _service_key(key) | {
+        "id": int(value["id"]),
+        "places": int(value["size"]),
+        "target_port": int(value["port"]),
+        "affinity_s": hashes.affinity_seconds(int(value["affinity"])),
+        "slot": int(value["slot"]),
+    }
+
+
+def _maglev(key: Any, value: Any, _: int) -> Row:
+    return {
+        "service": int(key["service"]),
+        "row": int(key["row"]),
+        "backends": [address4(int(backend)) for backend in value["backends"]],
+    }
+
+
+def _backend(key: Any, value: Any, _: int) -> Row:
+    return {
+        "service": int(key["service"]),
+        "address": address4(int(key["addr"])),
+        "weight": int(value["weight"]),
+    }
+
+
+def _gateway(key: Any, value: Any, _: int) -> Row:
+    count = min(int(value["n"]), layout.MAX_OUTSIDE)
+    return {
+        "vni": int(key),
+        "ifindex": int(value["ifindex"]),
+        "ports": f"{int(value['first_port'])}-{int(value['last_port'])}",
+        "flags": _flags(layout.GatewayFlags, int(value["flags"])),
+        "slot": int(value["slot"]),
+        "addresses": [address4(int(addr)) for addr in value["addrs"][:count]],
+    }
+
+
+def _outside(key: Any, value: Any, _: int) -> Row:
+    endpoint = int(value["endpoint"])
+    return {
+        "address": address4(int(key)),
+        "vni": int(value["vni"]) or None,
+        "endpoint": address4(endpoint) if endpoint else None,
+        "flags": _flags(layout.OutsideFlags, int(value["flags"])),
+    }
+
+
+def _floating(key: Any, value: Any, _: int) -> Row:
+    return _addr_key(key) | {"outside": address4(int(value["addr"]))}
+
+
+def _forward(key: Any, value: Any, _: int) -> Row:
+    return _service_key(key) | {
+        "to_vni": int(value["vni"]),
+        "to_address": address4(int(value["addr"])),
+        "to_port": int(value["port"]),
+    }
 
 
 def _stats(key: Any, value: Any, _: int) -> Row:
@@ -176,6 +307,16 @@ _DECODERS: Final[Mapping[str, Callable[[Any, Any, int], Row]]] = {
     layout.Table.ENDPOINTS4: _endpoint,
     layout.Table.PORTS: _port,
     layout.Table.DIRECT4: _direct,
+    layout.Table.FLOWS4: _flow,
+    layout.Table.FRAGS4: _fragment,
+    layout.Table.WATCHED: _watched,
+    layout.Table.SERVICES4: _service,
+    layout.Table.MAGLEV4: _maglev,
+    layout.Table.BACKENDS4: _backend,
+    layout.Table.GATEWAYS4: _gateway,
+    layout.Table.OUTSIDE4: _outside,
+    layout.Table.FLOATING4: _floating,
+    layout.Table.FORWARDS4: _forward,
     layout.Table.STATS: _stats,
     layout.Table.VERDICTS: _verdict,
 }
@@ -195,7 +336,25 @@ def key_text(table: str, key: Any) -> str:
             return address4(int(key))
         case layout.Table.ROUTES4:
             return f"{int(key['vni'])}/{_prefix(key)}"
-        case layout.Table.LOCATIONS4 | layout.Table.ENDPOINTS4 | layout.Table.DIRECT4:
+        case layout.Table.OUTSIDE4:
+            return address4(int(key))
+        case layout.Table.SERVICES4 | layout.Table.FORWARDS4:
+            found = _service_key(key)
+            return f"{found['vni']}/{found['address']}:{found['port']}/{found['protocol']}"
+        case layout.Table.FLOWS4:
+            flow = _flow_key(key)
+            return f"{flow['vni']}/{flow['source']}-{flow['destination']}/{flow['protocol']}"
+        case layout.Table.FRAGS4:
+            return (
+                f"{int(key['vni'])}/{address4(int(key['src']))}-{address4(int(key['dst']))}/{int(key['id'])}"
+            )
+        case layout.Table.MAGLEV4:
+            return f"{int(key['service'])}/{int(key['row'])}"
+        case layout.Table.BACKENDS4:
+            return f"{int(key['service'])}/{address4(int(key['addr']))}"
+        case (
+            layout.Table.LOCATIONS4 | layout.Table.ENDPOINTS4 | layout.Table.DIRECT4 | layout.Table.FLOATING4
+        ):
             return f"{int(key['vni'])}/{address4(int(key['addr']))}"
         case layout.Table.SHARDS:
             return f"{int(key['network'])}/{int(key['shard'])}"

@@ -45,9 +45,10 @@ class Rts:
 
 @dataclasses.dataclass(frozen=True)
 class Here:
-    """The endpoint with this address is on the sending host."""
+    """The endpoint with this address is on the sending host. `vni`: of its VPC, if that is not the packet's."""
 
     addr: int
+    vni: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Forget:
     """The endpoint with this address is not on the sending host."""
 
     addr: int
+    vni: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +67,17 @@ class Echo:
     reply: bool = False
 
 
-Option: TypeAlias = Rts | Here | Forget | Echo
-_Kind = TypeVar("_Kind", Rts, Here, Forget, Echo)
+@dataclasses.dataclass(frozen=True)
+class Redirect:
+    """Send this flow to a backend; backend 0: refuse it. `affinity` as hashes.affinity_code."""
+
+    backend: int
+    port: int
+    affinity: int = 0
+
+
+Option: TypeAlias = Rts | Here | Forget | Echo | Redirect
+_Kind = TypeVar("_Kind", Rts, Here, Forget, Echo, Redirect)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +101,14 @@ def pack_option(option: Option) -> bytes:
     match option:
         case Rts(host, hop):
             return _head(layout.OptType.RTS) + struct.pack(">IB3x", host, hop)
-        case Here(addr):
-            return _head(layout.OptType.HERE) + struct.pack(">I4x", addr)
-        case Forget(addr):
-            return _head(layout.OptType.FORGET) + struct.pack(">I4x", addr)
+        case Here(addr, vni):
+            return _head(layout.OptType.HERE) + struct.pack(">II", addr, vni)
+        case Forget(addr, vni):
+            return _head(layout.OptType.FORGET) + struct.pack(">II", addr, vni)
         case Echo(nonce, reply):
             return _head(layout.OptType.ECHO) + struct.pack(">IB3x", nonce, reply)
+        case Redirect(backend, port, affinity):
+            return _head(layout.OptType.REDIRECT) + struct.pack(">IHH", backend, port, affinity)
 
 
 def _head(kind: layout.OptType) -> bytes:
@@ -154,12 +167,15 @@ def _parse_option(kind: int, body: bytes) -> Option | None:
     if len(body) != 8:
         raise GeneveError(Verdict.DROP_GENEVE_OPTION)
     number, extra = struct.unpack_from(">IB", body)
+    word = int.from_bytes(body[4:], "big")
     match layout.OptType(kind):
         case layout.OptType.RTS:
             return Rts(number, extra)
         case layout.OptType.HERE:
-            return Here(number)
+            return Here(number, word)
         case layout.OptType.FORGET:
-            return Forget(number)
+            return Forget(number, word)
         case layout.OptType.ECHO:
             return Echo(number, bool(extra))
+        case layout.OptType.REDIRECT:
+            return Redirect(number, word >> 16, word & 0xFFFF)

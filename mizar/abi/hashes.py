@@ -103,3 +103,35 @@ def pick_replica(source_port: int, n: int) -> int:
 def pick_divider(source_port: int, n: int) -> int:
     """Which of n dividers packets with this outer source port use."""
     return (mix32(source_port) & _PORT_MASK) * n >> 15
+
+
+def watched_bit(address: int) -> int:
+    """Bit of mz_watched for packets from this address."""
+    return mix32(address) & 63
+
+
+def affinity_seconds(code: int) -> int:
+    """Seconds that the affinity field of a REDIRECT stands for: seconds, or with the top bit minutes."""
+    return (code & 0x7FFF) * 60 if code & 0x8000 else code
+
+
+def affinity_code(seconds: int) -> int:
+    """The field for at least so many seconds, up to 32767 minutes."""
+    return seconds if seconds < 0x8000 else 0x8000 | min(-(-seconds // 60), 0x7FFF)
+
+
+def flow_timeout(protocol: int, state: int) -> int:
+    """Seconds without a packet after which an entry of the connection table is dead (RFC 4787 REQ-5, RFC 5382
+    REQ-5, RFC 5508 REQ-2); `state` as layout.FlowState."""
+    replied, fins, closed = state & 0x1, state & 0x6, state & 0x8
+    if protocol == 17:
+        return 300 if replied else 30
+    if protocol == 1:
+        return 60
+    if protocol not in (6, 132):
+        return 600
+    if closed:
+        return 10
+    if fins:
+        return 120 if fins == 0x6 else 600
+    return 7440 if replied else 60

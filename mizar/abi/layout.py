@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from mizar import errors
 
-ABI_VERSION: Final = 1
+ABI_VERSION: Final = 2
 
 # ---------------------------------------------------------------- limits
 
@@ -38,6 +38,12 @@ MAX_DIVIDERS: Final = 16
 MAX_ONLINK: Final = 4
 MAX_SHARDS: Final = 4096
 MAX_GENEVE_OPTIONS: Final = 63
+MAX_OUTSIDE: Final = 8
+"""Addresses of one gateway host for source NAT."""
+MAGLEV_ROW: Final = 32
+"""Places of a Maglev table in one row."""
+TABLE_NETWORK: Final = 0x4000_0000
+"""Or-ed with a network id: in place of the VNI in the keys of that network's own routes."""
 ENVELOPE: Final = 64
 """Fixed room that the inner MTU leaves for the envelope, bytes."""
 
@@ -70,6 +76,16 @@ class OptType(enum.IntEnum):
     HERE = 0x02
     FORGET = 0x03
     ECHO = 0x04
+    REDIRECT = 0x05
+
+
+class InnerMac(enum.IntEnum):
+    """enum mz_inner_mac: first two bytes of inner MACs that name an endpoint, a VPC or a gateway."""
+
+    VIA = 0x064D
+    PREFER = 0x064E
+    PEER = 0x064F
+    GATEWAY = 0x0650
 
 
 class Hop(enum.IntEnum):
@@ -87,6 +103,28 @@ class RouteKind(enum.IntEnum):
     DIVIDER = 1
     NETWORK = 2
     NONE = 3
+    BLACKHOLE = 4
+    APPLIANCE = 5
+    GATEWAY = 6
+
+
+class FlowKind(enum.IntEnum):
+    """enum mz_flow_kind: what an entry of the connection table is for."""
+
+    SERVICE = 1
+    NAT = 2
+    VIA = 3
+    AFFINITY = 4
+
+
+class FlowState(enum.IntFlag):
+    """MZ_FLOW_S_*."""
+
+    REPLIED = 0x1
+    FIN_ORIG = 0x2
+    FIN_REPLY = 0x4
+    CLOSED = 0x8
+    REVERSE = 0x80
 
 
 class GeneveFlags(enum.IntFlag):
@@ -96,6 +134,7 @@ class GeneveFlags(enum.IntFlag):
 
 class ConfigFlags(enum.IntFlag):
     READY = 0x1
+    GATEWAY = 0x2
 
 
 class HostFlags(enum.IntFlag):
@@ -107,10 +146,24 @@ class VpcFlags(enum.IntFlag):
     DIVIDER = 0x1
     BOUNCER = 0x2
     ENDPOINTS = 0x4
+    GATEWAY = 0x8
 
 
 class EndpointFlags(enum.IntFlag):
     PEER = 0x1
+
+
+class PortFlags(enum.IntFlag):
+    ROUTES = 0x1
+    FORWARDS = 0x2
+
+
+class GatewayFlags(enum.IntFlag):
+    HOST = 0x1
+
+
+class OutsideFlags(enum.IntFlag):
+    HOST = 0x1
 
 
 # ---------------------------------------------------------------- structs
@@ -145,8 +198,9 @@ def _struct(*fields: tuple[Any, ...]) -> np.dtype[Any]:
 GENEVE: Final = _struct(("ver_optlen", "u1"), ("flags", "u1"), ("protocol", ">u2"), ("vni_rsvd", ">u4"))
 GENEVE_OPT: Final = _struct(("opt_class", ">u2"), ("type", "u1"), ("length", "u1"))
 OPT_RTS: Final = _struct(("head", GENEVE_OPT), ("host", ">u4"), ("hop", "u1"), ("rsvd", "u1", (3,)))
-OPT_ADDR4: Final = _struct(("head", GENEVE_OPT), ("addr", ">u4"), ("rsvd", ">u4"))
+OPT_ADDR4: Final = _struct(("head", GENEVE_OPT), ("addr", ">u4"), ("vni", ">u4"))
 OPT_ECHO: Final = _struct(("head", GENEVE_OPT), ("nonce", ">u4"), ("reply", "u1"), ("rsvd", "u1", (3,)))
+OPT_REDIRECT: Final = _struct(("head", GENEVE_OPT), ("backend", ">u4"), ("port", ">u2"), ("affinity", ">u2"))
 
 CONFIG: Final = _struct(
     ("underlay_addr", ">u4"),
@@ -163,7 +217,7 @@ VPC: Final = _struct(
 # Of user space only: programs see a number, hashes.route_numbers.
 ROUTE_KEY4: Final = _struct(("vni", "=u4"), ("addr", ">u4"), ("mask", ">u4"))
 LENGTHS4: Final = _struct(("host_bits", "=u8"))
-ROUTE: Final = _struct(("kind", "=u4"), ("network", "=u4"), ("shards", "=u4"))
+ROUTE: Final = _struct(("kind", "=u4"), ("network", "=u4"), ("shards", "=u4"), ("target", "=u4"))
 SHARD_KEY: Final = _struct(("network", "=u4"), ("shard", "=u4"))
 SHARD: Final = _struct(("n", "=u4"), ("hosts", ">u4", (MAX_REPLICAS,)))
 ADDR_KEY4: Final = _struct(("vni", "=u4"), ("addr", ">u4"))
@@ -178,10 +232,60 @@ PORT: Final = _struct(
     ("network", "=u4"),
     ("shards", "=u4"),
     ("slot", "=u4"),
-    ("n_onlink", "=u4"),
+    ("n_onlink", "=u2"),
+    ("flags", "=u2"),
     ("onlink", PREFIX4, (MAX_ONLINK,)),
 )
-DIRECT: Final = _struct(("host", ">u4"), ("confirmed", "=u4"))
+DIRECT: Final = _struct(("host", ">u4"), ("confirmed", "=u4"), ("vni", "=u4"))
+FLOW_KEY4: Final = _struct(
+    ("vni", "=u4"),
+    ("src", ">u4"),
+    ("dst", ">u4"),
+    ("sport", ">u2"),
+    ("dport", ">u2"),
+    ("proto", "u1"),
+    ("pad", "u1", (3,)),
+)
+FLOW4: Final = _struct(
+    ("src", ">u4"),
+    ("dst", ">u4"),
+    ("sport", ">u2"),
+    ("dport", ">u2"),
+    ("vni", "=u4"),
+    ("via", ">u4"),
+    ("seen", "=u4"),
+    ("asked", "=u4"),
+    ("state", "u1"),
+    ("kind", "u1"),
+    ("pad", "=u2"),
+)
+FRAG_KEY4: Final = _struct(
+    ("vni", "=u4"), ("src", ">u4"), ("dst", ">u4"), ("id", ">u2"), ("proto", "u1"), ("pad", "u1")
+)
+FRAG4: Final = _struct(("sport", ">u2"), ("dport", ">u2"))
+WATCHED: Final = _struct(("sources", "=u8"))
+SERVICE_KEY4: Final = _struct(
+    ("vni", "=u4"), ("addr", ">u4"), ("port", ">u2"), ("proto", "u1"), ("pad", "u1")
+)
+SERVICE4: Final = _struct(
+    ("id", "=u4"), ("size", "=u4"), ("port", ">u2"), ("affinity", ">u2"), ("slot", "=u4")
+)
+MAGLEV_KEY4: Final = _struct(("service", "=u4"), ("row", "=u4"))
+MAGLEV4: Final = _struct(("backends", ">u4", (MAGLEV_ROW,)))
+BACKEND_KEY4: Final = _struct(("service", "=u4"), ("addr", ">u4"))
+BACKEND4: Final = _struct(("weight", "=u4"))
+GATEWAY4_ROW: Final = _struct(
+    ("ifindex", "=u4"),
+    ("first_port", "=u2"),
+    ("last_port", "=u2"),
+    ("flags", "=u4"),
+    ("slot", "=u4"),
+    ("n", "=u4"),
+    ("addrs", ">u4", (MAX_OUTSIDE,)),
+)
+OUTSIDE4: Final = _struct(("endpoint", ">u4"), ("vni", "=u4"), ("flags", "=u4"))
+FLOATING4: Final = _struct(("addr", ">u4"))
+FORWARD4: Final = _struct(("vni", "=u4"), ("addr", ">u4"), ("port", ">u2"), ("pad", "=u2"))
 STATS: Final = _struct(("tx_packets", "=u8"), ("tx_bytes", "=u8"), ("rx_packets", "=u8"), ("rx_bytes", "=u8"))
 COUNT: Final = _struct(("packets", "=u8"), ("bytes", "=u8"))
 SECRET: Final = _struct(("factor", "=u8"))
@@ -194,6 +298,7 @@ STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
         "mz_opt_rts": OPT_RTS,
         "mz_opt_addr4": OPT_ADDR4,
         "mz_opt_echo": OPT_ECHO,
+        "mz_opt_redirect": OPT_REDIRECT,
         "mz_config": CONFIG,
         "mz_host": HOST,
         "mz_vpc": VPC,
@@ -207,6 +312,21 @@ STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
         "mz_prefix4": PREFIX4,
         "mz_port": PORT,
         "mz_direct": DIRECT,
+        "mz_flow_key4": FLOW_KEY4,
+        "mz_flow4": FLOW4,
+        "mz_frag_key4": FRAG_KEY4,
+        "mz_frag4": FRAG4,
+        "mz_watched": WATCHED,
+        "mz_service_key4": SERVICE_KEY4,
+        "mz_service4": SERVICE4,
+        "mz_maglev_key4": MAGLEV_KEY4,
+        "mz_maglev4": MAGLEV4,
+        "mz_backend_key4": BACKEND_KEY4,
+        "mz_backend4": BACKEND4,
+        "mz_gateway4": GATEWAY4_ROW,
+        "mz_outside4": OUTSIDE4,
+        "mz_floating4": FLOATING4,
+        "mz_forward4": FORWARD4,
         "mz_stats": STATS,
         "mz_count": COUNT,
         "mz_secret": SECRET,
@@ -249,6 +369,16 @@ class Table(enum.StrEnum):
     ENDPOINTS4 = "mz_endpoints4"
     PORTS = "mz_ports"
     DIRECT4 = "mz_direct4"
+    FLOWS4 = "mz_flows4"
+    FRAGS4 = "mz_frags4"
+    WATCHED = "mz_watched"
+    SERVICES4 = "mz_services4"
+    MAGLEV4 = "mz_maglev4"
+    BACKENDS4 = "mz_backends4"
+    GATEWAYS4 = "mz_gateways4"
+    OUTSIDE4 = "mz_outside4"
+    FLOATING4 = "mz_floating4"
+    FORWARDS4 = "mz_forwards4"
     STATS = "mz_stats"
     VERDICTS = "mz_verdicts"
 
@@ -328,6 +458,16 @@ _SPECS: Final = (
     ),
     TableSpec(Table.PORTS, "ports", MapType.HASH, U32, PORT, 16 * 1024, bucketed=True),
     TableSpec(Table.DIRECT4, "direct", MapType.LRU_HASH, ADDR_KEY4, DIRECT, 64 * 1024),
+    TableSpec(Table.FLOWS4, "flows", MapType.HASH, FLOW_KEY4, FLOW4, 128 * 1024),
+    TableSpec(Table.FRAGS4, "fragments", MapType.LRU_HASH, FRAG_KEY4, FRAG4, 8 * 1024),
+    TableSpec(Table.WATCHED, "watched", MapType.ARRAY, U32, WATCHED, 64 * 1024),
+    TableSpec(Table.SERVICES4, "services", MapType.HASH, SERVICE_KEY4, SERVICE4, 64 * 1024),
+    TableSpec(Table.MAGLEV4, "maglev", MapType.HASH, MAGLEV_KEY4, MAGLEV4, 256 * 1024),
+    TableSpec(Table.BACKENDS4, "backends", MapType.HASH, BACKEND_KEY4, BACKEND4, 256 * 1024),
+    TableSpec(Table.GATEWAYS4, "gateways", MapType.HASH, U32, GATEWAY4_ROW, 16 * 1024),
+    TableSpec(Table.OUTSIDE4, "outside", MapType.HASH, BE32, OUTSIDE4, 16 * 1024),
+    TableSpec(Table.FLOATING4, "floating", MapType.HASH, ADDR_KEY4, FLOATING4, 16 * 1024),
+    TableSpec(Table.FORWARDS4, "forwards", MapType.HASH, SERVICE_KEY4, FORWARD4, 64 * 1024),
     TableSpec(Table.STATS, "stats", MapType.PERCPU_ARRAY, U32, STATS, 64 * 1024),
     TableSpec(Table.VERDICTS, "verdicts", MapType.PERCPU_ARRAY, U32, COUNT, VERDICT_MAX),
 )

@@ -47,6 +47,15 @@ class Verdict(enum.IntEnum):
     FORGOT = 17, "told that an endpoint has left"
     ECHO = 18, "health probe answered"
     TO_TC = 19, "XDP left it to the tc program of the NIC"
+    # services, either program
+    REDIRECTED = 20, "bouncer: backend picked, sent back to the client's host"
+    REFUSED = 21, "no backend: client told by a reset or port unreachable"
+    TO_GATEWAY = 22, "sent to a gateway host"
+    NAT_OUT = 23, "translated, out of the VPC"
+    NAT_IN = 24, "translated, into the VPC"
+    OUTSIDE_ARP = 25, "ARP request for an outside address answered"
+    ICMP_OUTSIDE = 26, "from outside, too big: sender told the MTU"
+    REDIRECT_TAKEN = 27, "backend learnt from a bouncer, packet sent on to it"
     # drops: endpoint program
     DROP_MALFORMED_ETH = 32, "Ethernet header cut short"
     DROP_MALFORMED_ARP = 33, "ARP packet cut short or not Ethernet/IPv4"
@@ -85,6 +94,18 @@ class Verdict(enum.IntEnum):
     # drops: both
     DROP_HELPER = 65, "a kernel helper refused"
     DROP_NO_CONFIG = 66, "the agent has not configured the programs yet"
+    # drops: services, routes, gateways, in either program
+    DROP_NO_BACKEND = 67, "no backend, and the client must not be answered"
+    DROP_FRAGMENT = 68, "fragment of a translated flow that came before its first one"
+    DROP_FLOWS_FULL = 69, "new flow, but the connection table is full"
+    DROP_UNTRANSLATABLE = 70, "protocol or ICMP message that cannot be translated"
+    DROP_BLACKHOLE = 71, "route says so"
+    DROP_ROUTE_LOOP = 72, "route leads back to the sender"
+    DROP_NO_GATEWAY = 73, "no gateway host is known or up"
+    DROP_NAT_EXHAUSTED = 74, "no free port for source NAT to this peer"
+    DROP_NAT_UNKNOWN = 75, "from outside: of no flow, floating address or port forward"
+    DROP_OUTSIDE_TOO_BIG = 76, "from outside: bigger than the MTU and may be fragmented"
+    DROP_NOT_CLIENT = 77, "redirect for a flow of no endpoint of this host"
 
     @property
     def is_drop(self) -> bool:

@@ -63,10 +63,119 @@ class EndpointFact(NamedTuple):
     addresses: tuple[int, ...]
     netns: str
     ifname: str
+    forwarding: bool = False
 
     @property
     def mac(self) -> bytes:
         return mac(self.id)
+
+
+class BackendFact(NamedTuple):
+    """One backend of a scaled endpoint: the serial number of a simple endpoint of the VPC. Weight 0: drains."""
+
+    endpoint: int
+    weight: int
+
+
+class PortFact(NamedTuple):
+    """One port of a scaled endpoint. `protocol`: IP protocol number."""
+
+    port: int
+    protocol: int
+    target: int
+
+
+class CheckFact(NamedTuple):
+    """How backends of a scaled endpoint are checked. `kind`: up, tcp or http; `path` of http."""
+
+    kind: str
+    port: int
+    path: str
+    interval_ms: int
+    timeout_ms: int
+    failures: int
+    successes: int
+
+
+class ServiceFact(NamedTuple):
+    """A scaled endpoint. `id` is its serial number, from the same counter as simple endpoints'."""
+
+    id: int
+    vni: int
+    name: str
+    network: int
+    address: int
+    ports: tuple[PortFact, ...]
+    backends: tuple[BackendFact, ...]
+    affinity: int
+    """Seconds; 0: none."""
+    check: CheckFact | None
+
+
+class GatewayFact(NamedTuple):
+    """A gateway. `id` is a network id of its own, under which hosts look up its hosts. `hosts`: names with
+    their outside addresses, () for the host's own; empty where every host masquerades."""
+
+    id: int
+    vni: int
+    name: str
+    hosts: tuple[tuple[str, tuple[int, ...]], ...]
+    first_port: int
+    """0: the agent's default."""
+    last_port: int
+    destinations: tuple[addresses.Prefix, ...]
+
+    @property
+    def masquerades(self) -> bool:
+        return not self.hosts
+
+
+class FloatingFact(NamedTuple):
+    """A floating address: outside address, gateway's id, serial number of a simple endpoint."""
+
+    address: int
+    vni: int
+    name: str
+    gateway: int
+    endpoint: int
+
+
+class ForwardFact(NamedTuple):
+    """A port forward. `endpoint`: serial number of a simple or scaled endpoint."""
+
+    address: int
+    port: int
+    protocol: int
+    vni: int
+    name: str
+    gateway: int
+    endpoint: int
+    target_port: int
+
+
+class RouteFact(NamedTuple):
+    """One route of a route table. `kind`: endpoint, gateway, peer or blackhole; `target`: serial number of an
+    endpoint, id of a gateway, VNI, or 0."""
+
+    to: addresses.Prefix
+    kind: str
+    target: int
+
+
+class RouteTableFact(NamedTuple):
+    """A route table. `networks`: ids; none: it is the VPC's."""
+
+    vni: int
+    name: str
+    networks: tuple[int, ...]
+    routes: tuple[RouteFact, ...]
+
+
+class PeeringFact(NamedTuple):
+    """A peering that both sides have declared; one fact for each direction."""
+
+    vni: int
+    peer: int
 
 
 def mac(serial: int) -> bytes:

@@ -20,6 +20,8 @@ ENUMS: dict[str, tuple[str, type[enum.IntEnum], set[str]]] = {
     "mz_opt_type": ("MZ_OPT_", layout.OptType, set()),
     "mz_hop": ("MZ_HOP_", layout.Hop, set()),
     "mz_route_kind": ("MZ_ROUTE_", layout.RouteKind, set()),
+    "mz_flow_kind": ("MZ_FLOW_", layout.FlowKind, set()),
+    "mz_inner_mac": ("MZ_MAC_", layout.InnerMac, set()),
     "mz_verdict": ("MZ_", verdicts.Verdict, {"DROP_FIRST", "VERDICT_MAX"}),
 }
 
@@ -29,6 +31,10 @@ FLAGS: dict[str, type[enum.IntFlag]] = {
     "MZ_HOST_F_": layout.HostFlags,
     "MZ_VPC_F_": layout.VpcFlags,
     "MZ_ENDPOINT_F_": layout.EndpointFlags,
+    "MZ_PORT_F_": layout.PortFlags,
+    "MZ_FLOW_S_": layout.FlowState,
+    "MZ_GATEWAY_F_": layout.GatewayFlags,
+    "MZ_OUTSIDE_F_": layout.OutsideFlags,
 }
 
 FIXED = {layout.Table.CONFIG, layout.Table.VERDICTS}  # sizes that follow from something else
@@ -40,6 +46,9 @@ NUMBERS: dict[str, int] = {
     "MZ_MAX_ONLINK": layout.MAX_ONLINK,
     "MZ_MAX_SHARDS": layout.MAX_SHARDS,
     "MZ_MAX_GENEVE_OPTIONS": layout.MAX_GENEVE_OPTIONS,
+    "MZ_MAX_OUTSIDE": layout.MAX_OUTSIDE,
+    "MZ_MAGLEV_ROW": layout.MAGLEV_ROW,
+    "MZ_TABLE_NETWORK": layout.TABLE_NETWORK,
     "MZ_ENVELOPE": layout.ENVELOPE,
     "MZ_GENEVE_PORT": layout.GENEVE_PORT,
     "MZ_OPT_CLASS": layout.OPT_CLASS,

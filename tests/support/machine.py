@@ -180,11 +180,18 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
         self.put(Table.VPCS, vni, (int(flags), slot, len(found), _pad(found, layout.MAX_DIVIDERS)))
 
     def route(
-        self, vni: int, prefix: str, kind: layout.RouteKind, *, network: int = 0, shards: int = 0
+        self,
+        vni: int,
+        prefix: str,
+        kind: layout.RouteKind,
+        *,
+        network: int = 0,
+        shards: int = 0,
+        target: int = 0,
     ) -> None:
         net = ipaddress.IPv4Network(prefix)
         key = (vni, int(net.network_address), int(net.netmask))
-        self.put(Table.ROUTES4, key, (kind, network, shards))
+        self.put(Table.ROUTES4, key, (kind, network, shards, target))
 
     def shard(self, network: int, shard: int, hosts: Iterable[str]) -> None:
         found = [number(addr) for addr in hosts]
@@ -217,16 +224,23 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
         shards: int = 0,
         slot: int = 0,
         onlink: Iterable[str] = (),
+        flags: layout.PortFlags | int = 0,
     ) -> None:
         nets = [ipaddress.IPv4Network(prefix) for prefix in onlink]
         masks = [(int(net.network_address), int(net.netmask)) for net in nets]
         masks += [(0, 0)] * (layout.MAX_ONLINK - len(masks))
-        row = (vni, number(addr), mac_bytes(mac), mtu, network, shards, slot, len(nets), masks)
+        row = (vni, number(addr), mac_bytes(mac), mtu, network, shards, slot, len(nets), int(flags), masks)
         self.put(Table.PORTS, ifindex, row)
 
-    def direct(self, vni: int, addr: str, host: str, *, age_ms: int = 0) -> None:
+    def direct(
+        self, vni: int, addr: str, host: str, *, age_ms: int = 0, endpoint_vni: int | None = None
+    ) -> None:
         confirmed = (now_ms() - age_ms) & 0xFFFFFFFF
-        self.put(Table.DIRECT4, (vni, number(addr)), (number(host), confirmed))
+        self.put(
+            Table.DIRECT4,
+            (vni, number(addr)),
+            (number(host), confirmed, vni if endpoint_vni is None else endpoint_vni),
+        )
 
     # ------------------------------------------------------------ what there is
 

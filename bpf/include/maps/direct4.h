@@ -37,7 +37,7 @@ static __always_inline const struct mz_direct *mz_direct4_get(const struct mz_ad
 static __always_inline void mz_direct4_learn(const struct mz_addr_key4 *key, __be32 host)
 {
 	struct mz_direct *known = bpf_map_lookup_elem(&mz_direct4, key);
-	struct mz_direct fresh = {.host = host, .confirmed = mz_now_ms()};
+	struct mz_direct fresh = {.host = host, .confirmed = mz_now_ms(), .vni = key->vni};
 
 	if (known && known->host == host) {
 		if (mz_direct4_age(known) > MZ_DIRECT4_QUIET_MS)

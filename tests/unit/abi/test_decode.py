@@ -53,7 +53,16 @@ ROWS: list[tuple[Table, object, Fields, decode.Row]] = [
         Table.ROUTES4,
         (7, 0x0A000100, 0xFFFFFF00),
         {"kind": 2, "network": 5, "shards": 128},
-        {"vni": 7, "prefix": "10.0.1.0/24", "kind": "network", "network": 5, "shards": 128},
+        {
+            "vni": 7,
+            "table": "vpc",
+            "prefix": "10.0.1.0/24",
+            "kind": "network",
+            "network": 5,
+            "shards": 128,
+            "endpoint": None,
+            "peer_vni": None,
+        },
     ),
     (
         Table.SHARDS,
@@ -83,8 +92,15 @@ ROWS: list[tuple[Table, object, Fields, decode.Row]] = [
     (
         Table.DIRECT4,
         (7, 0x0A000105),
-        {"host": 0xAC100001, "confirmed": 0xFFFFFFFF},
-        {"vni": 7, "address": "10.0.1.5", "host": "172.16.0.1", "age_ms": 101},
+        {"host": 0xAC100001, "confirmed": 0xFFFFFFFF, "vni": 7},
+        {
+            "vni": 7,
+            "address": "10.0.1.5",
+            "host": "172.16.0.1",
+            "scaled": False,
+            "age_ms": 101,
+            "endpoint_vni": 7,
+        },
     ),
     (
         Table.VERDICTS,

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* maps/backends4.h - backends that may be given out. */
+#ifndef MIZAR_MAPS_BACKENDS4_H
+#define MIZAR_MAPS_BACKENDS4_H
+
+#include "base.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MZ_BACKENDS4_MAX);
+	__type(key, struct mz_backend_key4);
+	__type(value, struct mz_backend4);
+} mz_backends4 SEC(".maps");
+
+#endif
