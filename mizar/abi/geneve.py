@@ -45,7 +45,7 @@ class Rts:
 
 @dataclasses.dataclass(frozen=True)
 class Here:
-    """The endpoint with this address is on the sending host. `vni`: of its VPC, if that is not the packet's."""
+    """The endpoint with this address is on the sending host. `vni`: of its VPC, if not the packet's."""
 
     addr: int
     vni: int = 0

@@ -71,7 +71,7 @@ class EndpointFact(NamedTuple):
 
 
 class BackendFact(NamedTuple):
-    """One backend of a scaled endpoint: the serial number of a simple endpoint of the VPC. Weight 0: drains."""
+    """One backend of a scaled endpoint: serial number of a simple endpoint of the VPC. Weight 0: drains."""
 
     endpoint: int
     weight: int
