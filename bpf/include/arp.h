@@ -33,16 +33,6 @@ struct mz_arp {
 
 MZ_ASSERT_SIZE(mz_arp, MZ_ARP_LEN);
 
-static __always_inline __be32 mz_arp_addr(const __u16 *half)
-{
-	union {
-		__u16 half[2];
-		__be32 addr;
-	} u = {.half = {half[0], half[1]}};
-
-	return u.addr;
-}
-
 static __always_inline void mz_arp_answer(struct mz_eth *eth, struct mz_arp *arp)
 {
 	__u16 sender[2] = {arp->sender[0], arp->sender[1]};
@@ -81,8 +71,8 @@ __noinline mz_exit mz_first_hop_arp(struct __sk_buff *skb)
 	if (arp->hardware != bpf_htons(1) || arp->protocol != bpf_htons(ETH_P_IP) ||
 	    arp->hardware_len != 6 || arp->protocol_len != 4)
 		return MZ_DROP_MALFORMED_ARP;
-	sender = mz_arp_addr(arp->sender);
-	target = mz_arp_addr(arp->target);
+	sender = mz_halves(arp->sender);
+	target = mz_halves(arp->target);
 	if (!mz_mac_is(arp->sender_mac, port->mac))
 		return MZ_DROP_SPOOFED_ARP;
 	if (!sender)
