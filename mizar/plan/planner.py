@@ -14,8 +14,8 @@ come. So roles are moved once, with the fewest endpoints.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mizar.model import facts
 from mizar.plan import cells, delta, endpoints, hosts, networks, rows, settle, state
@@ -35,6 +35,26 @@ class Change:
     gone_vpcs: Sequence[int] = ()
     gone_networks: Sequence[int] = ()
     gone_endpoints: Sequence[int] = ()
+    services: Sequence[facts.ServiceFact] = ()
+    gone_services: Sequence[int] = ()
+    gateways: Sequence[facts.GatewayFact] = ()
+    gone_gateways: Sequence[int] = ()
+    floating: Sequence[facts.FloatingFact] = ()
+    gone_floating: Sequence[int] = ()
+    """By outside address."""
+    forwards: Sequence[facts.ForwardFact] = ()
+    gone_forwards: Sequence[tuple[int, int, int]] = ()
+    """By outside address, port and protocol."""
+    route_tables: Sequence[facts.RouteTableFact] = ()
+    gone_route_tables: Sequence[tuple[int, str]] = ()
+    """By VNI and name."""
+    peerings: Sequence[facts.PeeringFact] = ()
+    gone_peerings: Sequence[tuple[int, int]] = ()
+    """By VNI and the peer's VNI."""
+    health: Mapping[tuple[int, int], bool] = field(default_factory=dict)
+    """Whether a backend is healthy, by the serial numbers of scaled and simple endpoint. Not in the store."""
+    away: Mapping[str, bool] = field(default_factory=dict)
+    """Whether a host is away, by name: another one answers for it outside. Not in the store."""
 
 
 def apply(world: state.State, change: Change) -> delta.Delta:
