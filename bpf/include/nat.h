@@ -63,12 +63,22 @@ static __always_inline const struct mz_forward4 *mz_forward4_get(__u32 vni, __be
 
 /* ------------------------------------------------------------ source NAT */
 
-/* May a flow be given outside port @port of @addr? */
-static __always_inline bool mz_nat_may_give(__be32 addr, __be16 port, __u8 proto)
+/* Not to a session: ports that are forwarded, and that of the tunnel, as the address may be the host's. */
+static __always_inline bool mz_nat_is_given(const struct mz_flow_key4 *key,
+					    const struct mz_flow4 *to)
 {
-	if (proto == IPPROTO_UDP && port == bpf_htons(MZ_GENEVE_PORT))
-		return false;
-	return !mz_forward4_get(0, addr, port, proto);
+	if (key->proto == IPPROTO_UDP && to->sport == bpf_htons(MZ_GENEVE_PORT))
+		return true;
+	return mz_forward4_get(0, to->src, to->sport, key->proto);
+}
+
+/* Can the flow of @key have port @port outside? As mz_flow_make(). Global: see mz_next_replica(). */
+__noinline mz_exit mz_nat_try(const struct mz_flow_key4 *key, struct mz_flow4 *to, __u32 port)
+{
+	if (!key || !to)
+		return MZ_DROP_HELPER;
+	to->sport = bpf_htons(port);
+	return mz_nat_is_given(key, to) ? MZ_FLOW_TAKEN : mz_flow_make(key, to, BPF_NOEXIST);
 }
 
 /* As many flows of a source as can have the same address outside. RFC 4787 REQ-2. */
@@ -97,17 +107,14 @@ __noinline mz_exit mz_nat_bind(const struct mz_flow_key4 *key, struct mz_flow4 *
 		return MZ_DROP_NO_GATEWAY;
 	first = key->proto == IPPROTO_SCTP ? bpf_ntohs(key->sport) : gateway->first_port;
 	n = key->proto == IPPROTO_SCTP ? 1 : gateway->last_port + 1 - first;
-	if (n > 0x10000)
+	if (!n || n > 0x10000)
 		return MZ_DROP_NAT_EXHAUSTED;
 	at = (__u64)mz_key_hash(key) * n >> 32;
 	to->src = mz_nat_address(gateway, key);
 	to->kind = MZ_FLOW_NAT;
-	for (int i = 0; i < MZ_NAT_TRIES && i < n; i++, at = at + 1 < n ? at + 1 : 0) {
-		mz_exit exit = MZ_FLOW_TAKEN;
+	for (__u32 i = 0; i < MZ_NAT_TRIES && i < n; i++) {
+		mz_exit exit = mz_nat_try(key, to, first + (at + i) % n);
 
-		to->sport = bpf_htons(first + at);
-		if (mz_nat_may_give(to->src, to->sport, key->proto))
-			exit = mz_flow_make(key, to, BPF_NOEXIST);
 		if (exit != MZ_FLOW_TAKEN)
 			return exit;
 	}
@@ -115,6 +122,15 @@ __noinline mz_exit mz_nat_bind(const struct mz_flow_key4 *key, struct mz_flow4 *
 }
 
 /* ------------------------------------------------------------ out */
+
+/* An address of the VPC, or of a peer: nobody outside has it. */
+static __always_inline bool mz_is_inside(__u32 vni, __be32 addr)
+{
+	const struct mz_route *route = mz_route4_seek(vni, addr);
+
+	return route && (route->kind == MZ_ROUTE_DIVIDER || route->kind == MZ_ROUTE_NETWORK ||
+			 route->kind == MZ_ROUTE_NONE);
+}
 
 /* The session that the packet belongs to, if it has one of @kind. */
 static __always_inline bool mz_nat_session(const struct mz_tuple4 *t, __u32 kind,

@@ -11,8 +11,11 @@
 #ifndef MIZAR_OUTSIDE_H
 #define MIZAR_OUTSIDE_H
 
-#include "first_hop.h"
+#include "arp.h"
+#include "icmp.h"
 #include "nat.h"
+#include "outgoing.h"
+#include "router.h"
 
 #define MZ_INWARD 0xfcu /* translated: MZ_EXIT(MZ_INWARD, VNI), and into that VPC next */
 _Static_assert(MZ_VERDICT_MAX <= MZ_INWARD, "a verdict and MZ_INWARD fit one byte");
@@ -33,9 +36,9 @@ __noinline mz_exit mz_outside_arp(struct __sk_buff *skb)
 
 	if (!config || (void *)(arp + 1) > (void *)(long)skb->data_end)
 		return MZ_V_PASS;
-	target = mz_arp_addr(arp->target);
+	target = mz_halves(arp->target);
 	if (!mz_arp_is_sound(arp) || arp->op != bpf_htons(MZ_ARP_REQUEST) ||
-	    mz_arp_addr(arp->sender) == target)
+	    mz_halves(arp->sender) == target)
 		return MZ_V_PASS;
 	outside = mz_outside4_get(target);
 	if (!outside || outside->flags & MZ_OUTSIDE_F_HOST)
@@ -106,16 +109,7 @@ static __always_inline mz_exit mz_nat_inward(struct mz_tuple4 *t, const struct m
 	return MZ_GO_ON;
 }
 
-/* An address of the VPC, or of a peer: nobody outside has it. */
-static __always_inline bool mz_is_inside(__u32 vni, __be32 addr)
-{
-	const struct mz_route *route = mz_route4_seek(vni, addr);
-
-	return route && (route->kind == MZ_ROUTE_DIVIDER || route->kind == MZ_ROUTE_NETWORK ||
-			 route->kind == MZ_ROUTE_NONE);
-}
-
-/* MZ_GO_ON: the packet has a place inside, @to; and it may come in. */
+/* MZ_GO_ON: the packet has a place inside, @to, and may come in. Global: see mz_next_replica(). */
 __noinline mz_exit mz_nat_find_inside(struct __sk_buff *skb, struct mz_tuple4 *t,
 				      struct mz_flow4 *to)
 {
@@ -125,7 +119,7 @@ __noinline mz_exit mz_nat_find_inside(struct __sk_buff *skb, struct mz_tuple4 *t
 	if (!t || !to)
 		return MZ_DROP_HELPER;
 	exit = mz_tuple_read(skb, 0, t);
-	outside = mz_outside4_get(t->quoted ? t->key.dst : t->key.dst);
+	outside = mz_outside4_get(t->key.dst);
 	if (!outside)
 		return MZ_V_PASS;
 	exit = mz_nat_inward(t, outside, to, exit);
@@ -140,9 +134,9 @@ __noinline mz_exit mz_outside_ip(struct __sk_buff *skb)
 {
 	struct mz_tuple4 t = {};
 	struct mz_flow4 to = {};
-	struct mz_packet4 p;
+	struct mz_packet4 p = {};
 	mz_exit exit;
-	
+
 	mz_linear(skb, MZ_NEED_PACKET4);
 	exit = mz_nat_find_inside(skb, &t, &to);
 	if (exit != MZ_GO_ON)
@@ -155,6 +149,62 @@ __noinline mz_exit mz_outside_ip(struct __sk_buff *skb)
 	if (exit == MZ_GO_ON)
 		exit = mz_translate(skb, &t, &to);
 	return exit == MZ_GO_ON ? MZ_EXIT(MZ_INWARD, to.vni) : exit;
+}
+
+/* To an endpoint of this host; so its answers come back to us. */
+static __always_inline mz_exit mz_enter_here(struct __sk_buff *skb, const struct mz_outgoing *out,
+					     const struct mz_endpoint *endpoint)
+{
+	mz_via_learn(skb, out->q.key.vni, out->q.self);
+	if (!mz_address_to(skb, endpoint))
+		return MZ_DROP_HELPER;
+	mz_count_rx(endpoint->slot, out->bytes);
+	return MZ_EXIT(MZ_V_NAT_IN, mz_deliver(endpoint));
+}
+
+/* A plain packet, translated, goes into VPC @vni like one of an endpoint here. Global: see
+ * mz_next_replica(). */
+__noinline mz_exit mz_enter(struct __sk_buff *skb, __u32 vni)
+{
+	const struct mz_config *config = mz_config_get();
+	struct mz_outgoing out = {.q.key.vni = vni, .bytes = skb->len};
+	const struct mz_gateway4 *gateway = bpf_map_lookup_elem(&mz_gateways4, &vni);
+	const struct mz_endpoint *endpoint;
+	struct mz_packet4 p = {};
+	mz_exit exit;
+
+	if (!config)
+		return MZ_DROP_NO_CONFIG;
+	exit = mz_read_packet4((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, &p);
+	if (exit != MZ_GO_ON)
+		return exit;
+	out.q.key.addr = p.dst;
+	out.q.self = config->underlay_addr;
+	out.q.sport = mz_sport_of(mz_flow_of(&p));
+	out.tos = p.tos;
+	if (gateway)
+		mz_count_rx(gateway->slot, out.bytes);
+	endpoint = mz_endpoint4_get(&out.q.key);
+	if (endpoint)
+		return mz_enter_here(skb, &out, endpoint);
+	mz_mac_set_router(out.dst);
+	mz_mac_set_kind(out.src, MZ_MAC_GATEWAY, 0);
+	exit = mz_direct_path(skb, config, &out);
+	if (exit == MZ_GO_ON)
+		exit = mz_ask_network(skb, &out);
+	return mz_is_drop(exit) ? exit : MZ_EXIT(MZ_V_NAT_IN, exit >> 8);
+}
+
+/* Not a tunnel packet for us: is it for an address outside that is ours? */
+static __always_inline mz_exit mz_from_outside(struct __sk_buff *skb)
+{
+	mz_exit exit = MZ_V_PASS;
+
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return mz_outside_arp(skb);
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		exit = mz_outside_ip(skb);
+	return (exit & 0xff) == MZ_INWARD ? mz_enter(skb, exit >> 8) : exit;
 }
 
 #endif
