@@ -33,16 +33,6 @@ struct mz_arp {
 
 MZ_ASSERT_SIZE(mz_arp, MZ_ARP_LEN);
 
-static __always_inline __be32 mz_arp_addr(const __u16 *half)
-{
-	union {
-		__u16 half[2];
-		__be32 addr;
-	} u = {.half = {half[0], half[1]}};
-
-	return u.addr;
-}
-
 /* Ethernet and IPv4, and the lengths that follow. */
 static __always_inline bool mz_arp_is_sound(const struct mz_arp *arp)
 {
@@ -89,8 +79,8 @@ __noinline mz_exit mz_first_hop_arp(struct __sk_buff *skb)
 		return MZ_DROP_MALFORMED_ARP;
 	if (!mz_arp_is_sound(arp))
 		return MZ_DROP_MALFORMED_ARP;
-	sender = mz_arp_addr(arp->sender);
-	target = mz_arp_addr(arp->target);
+	sender = mz_halves(arp->sender);
+	target = mz_halves(arp->target);
 	if (!mz_mac_is(arp->sender_mac, port->mac))
 		return MZ_DROP_SPOOFED_ARP;
 	if (!sender)
