@@ -99,7 +99,8 @@ __noinline int mz_leaves_vpc(const struct mz_wire *w)
 {
 	const struct mz_vpc *vpc;
 
-	if (!w || w->hop != MZ_HOP_NONE || w->inner_dst != w->ip_dst || w->peer_vni || w->from_gateway)
+	if (!w || w->hop != MZ_HOP_NONE || w->inner_dst != w->ip_dst || w->peer_vni ||
+	    w->from_gateway)
 		return false;
 	vpc = mz_vpc_get(w->vni);
 	return vpc && vpc->flags & MZ_VPC_F_GATEWAY && !mz_is_inside(w->vni, w->ip_dst);
