@@ -60,9 +60,11 @@ class Tables:
         failed += self._put(rows.routes(entries.routes), running)
         failed += self._put(rows.shards(entries.shards), running)
         failed += self._put(rows.locations(entries.locations, slots=self._vpcs.bouncer_slots()), running)
-        failed += self._endpoints.create_all(entries.endpoints)
+        attached, unreadable = rows.endpoints(entries)
+        failed += unreadable + self._endpoints.create_all(attached)
         if running is not None:
             _name_all(running.named, entries)
+            running.named.endpoints.update(endpoints.key_of(entry.key) for entry in attached)
         return failed
 
     def remove(self, keys: node_pb2.Keys) -> Errors:
@@ -134,4 +136,3 @@ def _name_all(named: snapshot.Named, entries: node_pb2.Tables) -> None:
     named.hosts.update(host.address for host in entries.hosts)
     named.vpcs.update(vpc.vni for vpc in entries.vpcs)
     named.networks.update(network.id for network in entries.networks)
-    named.endpoints.update(endpoints.key_of(entry.key) for entry in entries.endpoints)

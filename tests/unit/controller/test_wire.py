@@ -93,6 +93,31 @@ def test_of_two_rows_of_one_shard_the_later_counts() -> None:
     assert [list(one.hosts) for one in made.shards[0].replicas] == [[2]]
 
 
+def attached(name: str, address: int, **changed: object) -> rows.EndpointRow:
+    row = rows.EndpointRow("blue", name, 7, 3, 8, b"\x02\0\0\0\0\x01", (address,), (), 0, "", "")
+    return row._replace(**changed)  # type: ignore[arg-type]
+
+
+def test_endpoints_that_are_alike_are_one_set() -> None:
+    alike = [attached(f"web-{number}", number, mac=bytes([2, 0, 0, 0, 0, number])) for number in (1, 2, 3)]
+    odd = [attached("web-4", 4, netns="ns"), attached("web-5", 5, addresses=(5, 6))]
+    made = wire.request(outgoing([*alike, *odd])).upsert
+    (together,) = made.endpoint_sets
+    assert together.common == wire.endpoint(attached("", 0, mac=b"", addresses=()))
+    assert list(together.names) == ["web-1", "web-2", "web-3"]
+    assert list(together.addresses) == [1, 2, 3]
+    assert together.macs == b"".join(row.mac for row in alike)
+    assert list(made.endpoints) == [wire.endpoint(row) for row in odd]
+
+
+def test_of_two_rows_of_one_endpoint_the_later_counts() -> None:
+    first, second = attached("web-1", 1), attached("web-1", 1, netns="ns")
+    made = wire.request(outgoing([first, attached("web-2", 2), second])).upsert
+    told = {one.key.name: one.veth.netns for one in made.endpoints}
+    assert told == {"web-1": "ns", "web-2": ""}
+    assert not made.endpoint_sets
+
+
 def test_removing_all_shards_names_the_network_once() -> None:
     assert list(wire.keys([(Table.SHARDS, 3, i) for i in range(8)]).shards) == [3]
 
