@@ -113,4 +113,32 @@ int mzb_tc_empty(struct __sk_buff *skb __attribute__((unused)))
 	return TC_ACT_OK;
 }
 
+/*
+ * What no program that encapsulates can do without, and nothing else: the room for 50 bytes, the bytes, and the
+ * redirect with a next hop. Where this ends, a program's own work begins.
+ */
+#define ROOM 50
+#define ETH_LEN 14
+#define ENCAP                                                                                    \
+	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | \
+	 BPF_F_ADJ_ROOM_ENCAP_L2(ETH_LEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
+
+SEC("tc")
+int mzb_tc_floor(struct __sk_buff *skb)
+{
+	struct bpf_redir_neigh hop;
+	__u16 *word;
+
+	if (bpf_skb_adjust_room(skb, ROOM, BPF_ADJ_ROOM_MAC, ENCAP))
+		return TC_ACT_SHOT;
+	word = (void *)(long)skb->data + ETH_LEN;
+	if ((void *)word + ROOM > (void *)(long)skb->data_end)
+		return TC_ACT_SHOT;
+	__builtin_memset(word, 0x45, ROOM);
+	__builtin_memset(&hop, 0, sizeof(hop));
+	hop.nh_family = 2; /* AF_INET */
+	hop.ipv4_nh = bpf_htonl(0x7f000001);
+	return bpf_redirect_neigh(1, &hop, sizeof(hop), 0);
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

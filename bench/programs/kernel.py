@@ -44,6 +44,7 @@ class Harness:
         self.timed = handle.program(f"mzb_{hook}")
         self.base = handle.program(f"mzb_{hook}_base")
         self.empty = handle.program(f"mzb_{hook}_empty")
+        self.floor = handle.program("mzb_tc_floor") if hook == "tc" else None
         self._recipe = recipe
         self._slots = handle.map(f"mzb_{hook}_slots", key=layout.U32, value=layout.U32)
         self._put(_SLOT_EMPTY, self.empty)

@@ -179,7 +179,7 @@ def _few_routes() -> Fill:
     for i, (vni, text, kind) in enumerate(few):
         prefix = ipaddress.IPv4Network(text)
         fill.keys[i] = (vni, int(prefix.network_address), int(prefix.netmask))
-        fill.values[i] = (kind, 0, 0)
+        fill.values[i] = (kind, 0, 0, 0)
     return fill
 
 
@@ -229,6 +229,7 @@ def _endpoints(fill: Fill, now_ms: int) -> None:
 def _direct(fill: Fill, now_ms: int) -> None:
     _addresses(fill, Vni.DIRECT)
     fill.values["host"], fill.values["confirmed"] = NEXT, now_ms & 0xFFFF_FFFF
+    fill.values["vni"] = fill.keys["vni"]
 
 
 GROWING: Final[Mapping[layout.Table, Callable[[Fill, int], None]]] = {

@@ -45,6 +45,13 @@ class Clock:
         )
         return statistics.median(times)
 
+    def floor(self, frame: bytes) -> float:
+        """Nanoseconds that the kernel's helpers take to encapsulate and redirect a frame (`single`)."""
+        harness = self._loaded.harness(cases.Program.ENDPOINT)
+        assert harness.floor is not None
+        timed, base = self._run(frame, (harness.floor, harness.empty), batches=self._effort.single, repeat=1)
+        return statistics.median(a - b for a, b in zip(timed, base, strict=True))
+
     def time(self, case: cases.Case, *, rows: int) -> float:
         """Nanoseconds that the program adds to the empty one. KernelError if a run left by another exit.
 

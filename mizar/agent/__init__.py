@@ -8,6 +8,7 @@
     endpoints  life of endpoints             veth, namespaces: netlink
     peers      rows of hosts                 underlay: NIC, routes, neighbours
     prober     is that host's data plane alive
+    health     what checks of backends have found, for those who watch
     tunnel_port  who owns UDP 6081 here      receive offload
     journal    what the kernel cannot remember for us
 

@@ -27,6 +27,7 @@ from mizar.agent import (
     attachment,
     config,
     endpoints,
+    health,
     journal,
     offload,
     peers,
@@ -79,6 +80,8 @@ class Node:
         self._nic = parts.underlay.nic()
         self.output = writer.Writer(parts.data_plane)
         """Counts what callers had changed; upkeep of MACs and health is not counted."""
+        self.health = health.Board()
+        """Results of the checks of backends on this host."""
         self._before_snapshot = (0, 0)
         self._write_config()
         self._transit = self._attach_transit(transit)

@@ -18,8 +18,11 @@ from mizar.dataplane import protocol
 from mizar.rpc import wire
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
-READABLE: Final = tuple(spec.label for spec in layout.TABLES.values() if not spec.type.per_cpu)
-"""Tables that ReadTable shows; counters have a call of their own."""
+_UNREADABLE: Final = (layout.Table.STATS, layout.Table.VERDICTS, layout.Table.WATCHED)
+"""Counters have a call of their own; mz_watched is a hint of the programs to themselves."""
+
+READABLE: Final = tuple(spec.label for spec in layout.TABLES.values() if spec.name not in _UNREADABLE)
+"""Tables that ReadTable shows."""
 
 
 def entries(plane: protocol.DataPlane) -> dict[str, int]:
