@@ -72,12 +72,12 @@ class RouteKind(enum.IntEnum):
     GATEWAY = 6
 
 
-class CheckKind(enum.IntEnum):
-    """Check.Kind of the node API."""
+class CheckKind(enum.Enum):
+    """How a backend is checked, by what facts.CheckFact calls it."""
 
-    UP = 0
-    TCP = 1
-    HTTP = 2
+    UP = "up"
+    TCP = "tcp"
+    HTTP = "http"
 
 
 Key = tuple[Hashable, ...]

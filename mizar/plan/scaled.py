@@ -10,8 +10,6 @@ from mizar.abi import hashes
 from mizar.model import facts
 from mizar.plan import rows, state
 
-_KINDS = {"up": rows.CheckKind.UP, "tcp": rows.CheckKind.TCP, "http": rows.CheckKind.HTTP}
-
 
 def holders(world: state.State, fact: facts.ServiceFact) -> tuple[str, ...]:
     """The bouncers that know the service."""
@@ -52,7 +50,7 @@ def check_row(world: state.State, number: int, serial: int) -> rows.CheckRow | N
         vpc,
         backend.name,
         f"{vpc}/{service.fact.name}",
-        _KINDS[check.kind],
+        rows.CheckKind(check.kind),
         check.port,
         check.path,
         check.interval_ms,
