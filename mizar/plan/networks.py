@@ -59,6 +59,7 @@ def _add_network(edit: Edit, vpc: state.VpcState, fact: facts.NetworkFact) -> st
         space = vpc.group
     else:
         edit.touch_vpc(vpc, vpc.knowing())
+        _touch_onlookers(edit, vpc)
         space = vpc.group = state.Space(vpc.fact.group, fact.vni, fact.shards)
     network = state.NetworkState(fact, space)
     network.alive = False  # as the cells of before see it
@@ -103,5 +104,9 @@ def _set_prefixes(
 def _touch(edit: Edit, vpc: state.VpcState, network: state.NetworkState) -> None:
     """The network's cell on every host that has it, and what the dividers of other VPCs know of it."""
     edit.touch_network(vpc, network, {*vpc.knowing(), *network.hosts, *network.space.bouncers})
+    _touch_onlookers(edit, vpc)
+
+
+def _touch_onlookers(edit: Edit, vpc: state.VpcState) -> None:
     for other in vpc.onlookers.values():
         edit.touch_vpc(other, other.dividers)
