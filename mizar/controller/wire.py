@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from typing import Any, Final
 
+from mizar.controller import wire_services
 from mizar.controller.hostqueue import Mode, Outgoing
 from mizar.model import addresses
 from mizar.plan import rows
@@ -76,10 +77,12 @@ def _add_routes(message: node_pb2.Tables, group: list[rows.RouteRow]) -> None:
     message.routes.extend(
         [
             node_pb2.Route(
-                key=node_pb2.RouteKey(vni=row.vni, prefix=row.prefix, length=row.length),
+                key=node_pb2.RouteKey(vni=row.vni, prefix=row.prefix, length=row.length, network=row.table),
                 kind=_ROUTE_KINDS[row.kind],
                 network=row.network,
                 shards=row.shards,
+                peer_vni=row.peer_vni,
+                endpoint=row.endpoint,
             )
             for row in group
         ]
@@ -90,6 +93,9 @@ _ROUTE_KINDS: Final = {
     rows.RouteKind.DIVIDER: node_pb2.Route.DIVIDER,
     rows.RouteKind.NETWORK: node_pb2.Route.NETWORK,
     rows.RouteKind.NONE: node_pb2.Route.NONE,
+    rows.RouteKind.BLACKHOLE: node_pb2.Route.BLACKHOLE,
+    rows.RouteKind.APPLIANCE: node_pb2.Route.APPLIANCE,
+    rows.RouteKind.GATEWAY: node_pb2.Route.GATEWAY,
 }
 
 
@@ -176,6 +182,10 @@ def _fill(made: node_pb2.Endpoint, row: rows.EndpointRow) -> None:
         made.veth.netns = row.netns
     if row.ifname:
         made.veth.ifname = row.ifname
+    if row.forwarding:
+        made.forwarding = True
+    if row.own_routes:
+        made.own_routes = True
 
 
 _ADD: Final[Mapping[type[Any], Callable[[node_pb2.Tables, list[Any]], None]]] = {
@@ -186,6 +196,11 @@ _ADD: Final[Mapping[type[Any], Callable[[node_pb2.Tables, list[Any]], None]]] = 
     rows.ShardRow: _add_shards,
     rows.LocationRow: _add_locations,
     rows.EndpointRow: _add_endpoints,
+    rows.ServiceRow: wire_services.add_services,
+    rows.GatewayRow: wire_services.add_gateways,
+    rows.FloatingRow: wire_services.add_floating,
+    rows.ForwardRow: wire_services.add_forwards,
+    rows.CheckRow: wire_services.add_checks,
 }
 
 
@@ -197,13 +212,13 @@ def keys(removals: Iterable[Key]) -> node_pb2.Keys:
     by_table: dict[Any, list[Any]] = {}
     for table, *rest in removals:
         by_table.setdefault(table, []).append(rest)
-    return node_pb2.Keys(
+    message = node_pb2.Keys(
         hosts=[address for (address,) in by_table.get(Table.HOSTS, ())],
         vpcs=[vni for (vni,) in by_table.get(Table.VPCS, ())],
         networks=[network for (network,) in by_table.get(Table.NETWORKS, ())],
         routes=[
-            node_pb2.RouteKey(vni=vni, prefix=prefix, length=length)
-            for vni, prefix, length in by_table.get(Table.ROUTES, ())
+            node_pb2.RouteKey(vni=vni, prefix=prefix, length=length, network=table)
+            for vni, prefix, length, table in by_table.get(Table.ROUTES, ())
         ],
         shards=sorted({network for network, _ in by_table.get(Table.SHARDS, ())}),
         locations=_address_sets(by_table.get(Table.LOCATIONS, ())),
@@ -211,6 +226,9 @@ def keys(removals: Iterable[Key]) -> node_pb2.Keys:
             node_pb2.EndpointKey(vpc=vpc, name=name) for vpc, name in by_table.get(Table.ENDPOINTS, ())
         ],
     )
+    for table, gone in by_table.items():
+        wire_services.remove(message, table, gone)
+    return message
 
 
 def _address_sets(locations: Iterable[list[int]]) -> list[node_pb2.AddressSet]:

@@ -21,6 +21,13 @@ EVERY: list[Row] = [
         "blue", "web-1", 7, 3, 8, b"\x02\0\0\0\0\x01", (0x0A000105,), ((0x0A000100, 24),), 1400, "ns", "eth0"
     ),
 ]
+SERVICES: list[Row] = [
+    rows.ServiceRow(7, 0x0A000164, 80, 6, "blue/shop", 8080, 60, ((0x0A000105, 3),), 99),
+    rows.GatewayRow(7, "blue/out", (0xC0000201,), 2000, 3000),
+    rows.FloatingRow(0xC0000214, 7, 0x0A000105, answers=True),
+    rows.ForwardRow(0xC0000201, 2222, 6, 7, 0x0A000105, 22, answers=False),
+    rows.CheckRow("blue", "web-1", "blue/shop", rows.CheckKind.HTTP, 8080, "/", 2000, 1000, 2, 1, 99, 1),
+]
 
 
 def outgoing(upserts: list[Row], removals: list[rows.Key] | None = None, mode: Mode = Mode.DELTA) -> Outgoing:
@@ -74,6 +81,73 @@ def test_every_kind_of_key_arrives() -> None:
         locations=[node_pb2.AddressSet(vni=7, addresses=[0x0A000105])],
         endpoints=[node_pb2.EndpointKey(vpc="blue", name="web-1")],
     )
+
+
+def test_rows_of_services_and_gateways_arrive_whole() -> None:
+    made = wire.tables(SERVICES)
+    service, backend = (
+        node_pb2.ServiceKey(vni=7, address=0x0A000164, port=80, protocol=node_pb2.TCP),
+        0x0A000105,
+    )
+    forward = node_pb2.PortForwardKey(address=0xC0000201, port=2222, protocol=node_pb2.TCP)
+    assert made == node_pb2.Tables(
+        services=[
+            node_pb2.Service(
+                key=service,
+                name="blue/shop",
+                target_port=8080,
+                affinity_seconds=60,
+                backends=[node_pb2.Backend(address=backend, weight=3)],
+            )
+        ],
+        gateways=[
+            node_pb2.Gateway(vni=7, name="blue/out", addresses=[0xC0000201], first_port=2000, last_port=3000)
+        ],
+        floating=[node_pb2.FloatingAddress(address=0xC0000214, vni=7, endpoint=backend, answers=True)],
+        forwards=[node_pb2.PortForward(key=forward, vni=7, endpoint=backend, target_port=22)],
+        checks=[
+            node_pb2.Check(
+                key=CHECK,
+                kind=node_pb2.Check.HTTP_GET,
+                port=8080,
+                path="/",
+                interval_ms=2000,
+                timeout_ms=1000,
+                failures=2,
+                successes=1,
+            )
+        ],
+    )
+    assert wire.keys([row.key for row in SERVICES]) == node_pb2.Keys(
+        services=[service], gateways=[7], floating=[0xC0000214], forwards=[forward], checks=[CHECK]
+    )
+
+
+CHECK = node_pb2.CheckKey(endpoint=node_pb2.EndpointKey(vpc="blue", name="web-1"), service="blue/shop")
+
+
+def test_declared_routes_say_their_target_and_table() -> None:
+    appliance = rows.RouteRow(7, 0, 0, rows.RouteKind.APPLIANCE, endpoint=0x0A000105, table=3)
+    peer = rows.RouteRow(7, 0x0B000000, 8, rows.RouteKind.NETWORK, 12, 8, peer_vni=9)
+    table = node_pb2.RouteKey(vni=7, prefix=0, length=0, network=3)
+    assert list(wire.tables([appliance, peer]).routes) == [
+        node_pb2.Route(key=table, kind=node_pb2.Route.APPLIANCE, endpoint=0x0A000105),
+        node_pb2.Route(
+            key=node_pb2.RouteKey(vni=7, prefix=0x0B000000, length=8),
+            kind=node_pb2.Route.NETWORK,
+            network=12,
+            shards=8,
+            peer_vni=9,
+        ),
+    ]
+    assert list(wire.keys([appliance.key]).routes) == [table]
+
+
+def test_endpoints_say_what_they_may() -> None:
+    plain = EVERY[-1]
+    assert isinstance(plain, rows.EndpointRow)
+    made = wire.endpoint(plain._replace(forwarding=True, own_routes=True))
+    assert (made.forwarding, made.own_routes) == (True, True)
 
 
 def test_consecutive_shards_of_a_network_are_one_set() -> None:
