@@ -7,17 +7,22 @@ Endpoints go through `endpoints`, many at a time. Nothing here begins or commits
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 from mizar import errors
 from mizar.model import addresses, bulk, facts, kinds, objects, rules, service_rules
 from mizar.plan import planner
-from mizar.store import endpoints, events, fixtures, links, records, services
+from mizar.store import endpoints, events, fixtures, fresh, links, records, services
 from mizar.store.events import EventType
 from mizar.store.protocol import Committed, Outcome, Result
+
+_HOSTS_BY_NAME = "SELECT h.* FROM json_each(?) j CROSS JOIN host h ON h.name = j.value"
 
 _MAX_VNI = 2**24 - 1
 _MAX_NETWORK = 2**30 - 1
@@ -124,6 +129,15 @@ class SqliteTransaction:
             row = self.db.execute("SELECT * FROM host WHERE name = ?", (name,)).fetchone()
             self._hosts[name] = records.HostRecord(*row) if row else None
         return self._hosts[name]
+
+    def hosts(self, names: Iterable[str]) -> dict[str, records.HostRecord | None]:
+        """Many of them at once."""
+        unknown = [name for name in names if name not in self._hosts]
+        if len(unknown) > 1:
+            self._hosts.update(dict.fromkeys(unknown))
+            rows = self.db.execute(_HOSTS_BY_NAME, (json.dumps(unknown),))
+            self._hosts.update((row[1], records.HostRecord(*row)) for row in rows)
+        return {name: self.host(name) for name in names}
 
     def vpc(self, name: str) -> records.VpcRecord | None:
         if name not in self._vpcs:
@@ -264,6 +278,21 @@ class SqliteTransaction:
     def wrote(self) -> bool:
         return bool(self._revision)
 
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """What the block has written is undone when an index refuses some of it, and sqlite3.IntegrityError
+        goes on. Only the tables and the revision are: the block must not do anything else."""
+        before = self._revision
+        self.db.execute("SAVEPOINT attempt")
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            self.db.execute("ROLLBACK TO attempt")
+            self._revision = before
+            raise
+        finally:
+            self.db.execute("RELEASE attempt")
+
     def take(self, counter: str, count: int) -> int:
         """Advance a counter; the last of the `count` numbers that are now taken."""
         row = self.db.execute(
@@ -287,6 +316,12 @@ class SqliteTransaction:
         elif outcome is not Outcome.UNCHANGED:
             self.events.append(events.Event(EventType.MODIFIED, ref, self.revision))
         return Result(ref, outcome)
+
+    def created(self, refs: Sequence[kinds.Ref]) -> list[Result]:
+        """The same of many objects that are new."""
+        added = bulk.tuples(events.Event, repeat(EventType.ADDED), refs, repeat(self.revision), repeat(None))
+        self.events.extend(added)
+        return bulk.tuples(Result, refs, repeat(Outcome.CREATED))
 
     def put(self, table: str, key: Any, fact: Any) -> None:
         """The planner is to know this fact."""
@@ -335,6 +370,12 @@ class SqliteTransaction:
     # --------------------------------------------------------------------------------------------- applying
 
     def _apply(self, wanted: Sequence[objects.Declared]) -> list[Result]:
+        made = fresh.create(self, wanted)
+        results = made if made is not None else self._apply_any(wanted)
+        self.committed.results.extend(results)
+        return results
+
+    def _apply_any(self, wanted: Sequence[objects.Declared]) -> list[Result]:
         refs = [obj.ref for obj in wanted]
         _check_once(refs)
         results: dict[int, Result] = {}
@@ -359,9 +400,7 @@ class SqliteTransaction:
             results.update({index: result for (index, _), result in zip(attached, done, strict=True)})
         if self.stopped_forwarding:
             fixtures.check_still_forwarding(self, self.stopped_forwarding)
-        ordered = [results.get(index) or next(rest) for index in range(len(wanted))]
-        self.committed.results.extend(ordered)
-        return ordered
+        return [results.get(index) or next(rest) for index in range(len(wanted))]
 
     def _apply_host(self, obj: objects.Host) -> Result:
         ref, spec = obj.ref, records.spec_text(obj.spec)

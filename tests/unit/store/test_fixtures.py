@@ -51,7 +51,7 @@ def world(store: protocol.Store) -> protocol.Store:
 
 def serial(store: protocol.Store, name: str) -> int:
     change = store.everything()
-    return next(one.id for one in (*change.endpoints, *change.services) if one.name == name)
+    return next(one.id for one in change.endpoints if one.name == name)
 
 
 def vni(store: protocol.Store, name: str) -> int:
