@@ -15,6 +15,7 @@
 
 #include "backends.h"
 #include "outgoing.h"
+#include "port.h"
 #include "translate.h"
 #include "maps/watched.h"
 
