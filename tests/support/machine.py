@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mizar.abi import layout
+from mizar.abi import hashes, layout, maglev
 from mizar.abi.layout import Table
 from mizar.abi.verdicts import Verdict
 from mizar.dataplane import libbpf, maps, programs, tables
@@ -41,8 +41,13 @@ SIZES: Final = {
     Table.ENDPOINTS4: 64,
     Table.PORTS: 64,
     Table.DIRECT4: 256,
-    Table.STATS: 64,
     Table.FLOWS4: 256,
+    Table.FRAGS4: 64,
+    Table.WATCHED: 64,
+    Table.SERVICES4: 64,
+    Table.MAGLEV4: 256,
+    Table.BACKENDS4: 256,
+    Table.STATS: 64,
 }
 
 LOOPBACK: Final = 1
@@ -243,6 +248,38 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
             Table.DIRECT4,
             (vni, number(addr)),
             (number(host), confirmed, vni if endpoint_vni is None else endpoint_vni),
+        )
+
+    def service(
+        self,
+        vni: int,
+        addr: str,
+        backends: Iterable[str],
+        *,
+        port: int = 80,
+        target: int = 8080,
+        protocol: int = 6,
+        affinity: int = 0,
+        slot: int = 0,
+        service_id: int = 1,
+    ) -> None:
+        """One port of a scaled endpoint, with its Maglev table, as a bouncer's agent writes them."""
+        found = [number(backend) for backend in backends]
+        places = maglev.table([(backend, 1) for backend in found], service_id)
+        padded = np.zeros(-(-len(places) // layout.MAGLEV_ROW) * layout.MAGLEV_ROW, dtype=">u4")
+        padded[: len(places)] = places
+        for row in range(len(padded) // layout.MAGLEV_ROW):
+            at = row * layout.MAGLEV_ROW
+            self.put(Table.MAGLEV4, (service_id, row), (tuple(padded[at : at + layout.MAGLEV_ROW].tolist()),))
+        known = self.tables[Table.BACKENDS4].dump()[0]
+        self.tables[Table.BACKENDS4].delete(known[known["service"] == service_id])
+        for backend in found:
+            self.put(Table.BACKENDS4, (service_id, backend), (1,))
+        code = hashes.affinity_code(affinity)
+        self.put(
+            Table.SERVICES4,
+            (vni, number(addr), port, protocol, 0),
+            (service_id, len(places), target, code, slot),
         )
 
     # ------------------------------------------------------------ gateways
