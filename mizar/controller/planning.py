@@ -76,13 +76,12 @@ def fixtures_gone(results: Iterable[protocol.Result]) -> list[kinds.Ref]:
 
 def refs_gone(world: state.State, change: planner.Change) -> list[kinds.Ref]:
     """What a change deletes, by name, but for fixtures; asked before the planner forgets it."""
-    endpoints = (
-        *(world.endpoints[serial] for serial in change.gone_endpoints if serial in world.endpoints),
-        *(world.services[serial].fact for serial in change.gone_services if serial in world.services),
-    )
+    endpoints = (world.endpoints[serial] for serial in change.gone_endpoints if serial in world.endpoints)
+    scaled = (world.services[serial].fact for serial in change.gone_services if serial in world.services)
     networks = (world.networks[number].fact for number in change.gone_networks if number in world.networks)
     return [
         *(kinds.Ref(kinds.ENDPOINT, world.vpcs[fact.vni].fact.name, fact.name) for fact in endpoints),
+        *(kinds.Ref(kinds.ENDPOINT, world.vpcs[fact.vni].fact.name, fact.name) for fact in scaled),
         *(kinds.Ref(kinds.NETWORK, world.vpcs[fact.vni].fact.name, fact.name) for fact in networks),
         *(
             kinds.Ref(kinds.VPC, None, world.vpcs[vni].fact.name)
