@@ -22,6 +22,7 @@ struct mz_outgoing {
 	__u32 slot;    /* mz_stats slot of who sends it; 0: it is counted already */
 	__u32 network; /* of which an on-link destination is */
 	__u32 shards;
+	__u32 table;  /* of routes; 0: the VPC's */
 	__u16 dst[3]; /* inner MACs */
 	__u16 src[3];
 	__u8 on_link;
@@ -40,11 +41,20 @@ static __always_inline bool mz_make_room(struct __sk_buff *skb, __s32 room)
 	return !bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
-static __always_inline void mz_write_inner_eth(struct mz_eth *eth, const struct mz_outgoing *out)
+/* @vni: of the peer VPC into which the packet crosses, or 0. */
+static __always_inline void mz_write_inner_eth(struct mz_eth *eth, const struct mz_outgoing *out,
+					       __u32 vni)
 {
+	bool forwarded;
+
 	mz_mac_set(eth->dst, out->dst);
 	mz_mac_set(eth->src, out->src);
 	eth->proto = bpf_htons(ETH_P_IP);
+	if (likely(!vni))
+		return;
+	forwarded =
+		mz_mac_is_kind(out->src, MZ_MAC_VIA) || mz_mac_is_kind(out->src, MZ_MAC_GATEWAY);
+	mz_mac_set_kind(eth->src, MZ_MAC_PEER, mz_mac_peer(out->q.key.vni, forwarded));
 }
 
 /* @opt_len, 0 or MZ_OPT_LEN, is a constant wherever this is called. */
@@ -52,7 +62,7 @@ static __always_inline bool mz_encap(struct __sk_buff *skb, const struct mz_outg
 				     const struct mz_next *next, __u32 opt_len)
 {
 	struct mz_envelope envelope = {
-		.vni = out->q.key.vni,
+		.vni = next->vni ? next->vni : out->q.key.vni,
 		.from = out->q.self,
 		.to = next->host,
 		.sport = out->q.sport,
@@ -71,9 +81,46 @@ static __always_inline bool mz_encap(struct __sk_buff *skb, const struct mz_outg
 	mz_write_geneve(data + MZ_OFF_GENEVE, &envelope);
 	if (opt_len)
 		mz_write_rts(data + MZ_OFF_OPTIONS, out->q.self, next->hop);
-	mz_write_inner_eth(data + MZ_OFF_OPTIONS + opt_len, out);
+	mz_write_inner_eth(data + MZ_OFF_OPTIONS + opt_len, out, next->vni);
 	mz_count_tx(out->slot, out->bytes);
 	return true;
+}
+
+/* Into an endpoint of this host. */
+static __always_inline mz_exit mz_deliver_local(struct __sk_buff *skb,
+						const struct mz_outgoing *out,
+						const struct mz_endpoint *endpoint)
+{
+	if (!mz_address_to(skb, endpoint))
+		return MZ_DROP_HELPER;
+	mz_count_tx(out->slot, out->bytes);
+	mz_count_rx(endpoint->slot, out->bytes);
+	return MZ_EXIT(MZ_V_LOCAL, mz_deliver(endpoint));
+}
+
+/* Into one of peer VPC @vni. MZ_GO_ON: it is not here. Global: see mz_next_replica(). */
+__noinline mz_exit mz_deliver_peer(struct __sk_buff *skb, const struct mz_outgoing *out, __u32 vni)
+{
+	const struct mz_endpoint *endpoint;
+	struct mz_addr_key4 key = {.vni = vni};
+
+	if (!out)
+		return MZ_DROP_HELPER;
+	key.addr = out->q.key.addr;
+	endpoint = mz_endpoint4_get(&key);
+	return endpoint ? mz_deliver_local(skb, out, endpoint) : MZ_GO_ON;
+}
+
+/* No way on: but if the packet has crossed, its destination may be on this very host. */
+static __always_inline mz_exit mz_no_way(struct __sk_buff *skb, const struct mz_outgoing *out,
+					 const struct mz_next *next, mz_exit drop)
+{
+	mz_exit exit = next->vni ? mz_deliver_peer(skb, out, next->vni) : MZ_GO_ON;
+
+	if (exit == MZ_GO_ON)
+		return drop;
+	mz_count_roles(next, out->bytes);
+	return exit;
 }
 
 /* Not known to be anywhere: through the network. Global: see mz_next_replica(). */
@@ -90,11 +137,22 @@ __noinline mz_exit mz_ask_network(struct __sk_buff *skb, const struct mz_outgoin
 	else
 		exit = mz_choose_in_vpc(&out->q, mz_vpc_get(out->q.key.vni), false, &next);
 	if (exit >= MZ_DROP_FIRST || !next.via)
-		return exit;
+		return mz_no_way(skb, out, &next, exit);
 	if (!mz_encap(skb, out, &next, MZ_OPT_LEN))
 		return MZ_DROP_HELPER;
 	mz_count_roles(&next, out->bytes);
 	return MZ_EXIT(exit, mz_send(config, next.via));
+}
+
+/* Is the destination still in peer VPC @vni, as was learnt? It is no longer if the peering has ended. */
+__noinline bool mz_is_in_peer(const struct mz_outgoing *out, __u32 vni)
+{
+	const struct mz_route *route;
+
+	if (!out)
+		return false;
+	route = mz_route4_get(out->table ? out->table : out->q.key.vni, out->q.key.addr);
+	return route && route->kind <= MZ_ROUTE_NONE && route->target == vni;
 }
 
 /* The direct path, if it is known, not too old, and its host is not down. */
@@ -113,6 +171,13 @@ static __always_inline mz_exit mz_direct_path(struct __sk_buff *skb, const struc
 	mz_next_host(&next, direct->host);
 	if (!mz_is_up(next.via))
 		return MZ_GO_ON;
+	if (unlikely(direct->vni != out->q.key.vni)) {
+		next.vni = direct->vni;
+		if (!mz_is_in_peer(out, next.vni))
+			return MZ_GO_ON;
+		if (next.via->flags & MZ_HOST_F_SELF)
+			return mz_deliver_peer(skb, out, next.vni);
+	}
 	if (age < config->soft_ms) {
 		if (!mz_encap(skb, out, &next, 0))
 			return MZ_DROP_HELPER;

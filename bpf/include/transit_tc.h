@@ -91,7 +91,7 @@ static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct 
 }
 
 static __always_inline mz_exit mz_tc_pass_on(struct __sk_buff *skb, const struct mz_config *config,
-					     const struct mz_wire *w)
+					     struct mz_wire *w)
 {
 	struct mz_next next = {};
 	mz_exit exit = mz_pass_on(w, config->underlay_addr, &next);

@@ -37,7 +37,7 @@ __noinline __u64 mz_xdp_walk(struct xdp_md *ctx, __u32 opts)
 }
 
 static __always_inline mz_exit mz_xdp_pass_on(struct xdp_md *ctx, const struct mz_config *config,
-					      const struct mz_wire *w)
+					      struct mz_wire *w)
 {
 	struct mz_macs macs = {};
 	struct mz_next next = {};
