@@ -72,7 +72,8 @@ __noinline __u32 mz_next_replica(__u32 network, __u32 index, __u32 pick)
 /* The bouncer's question: on which host is it? */
 static __always_inline mz_exit mz_choose_host(const struct mz_question *q, struct mz_next *next)
 {
-	const struct mz_location *location = mz_location4_get(&q->key);
+	struct mz_addr_key4 key = {.vni = next->vni ? next->vni : q->key.vni, .addr = q->key.addr};
+	const struct mz_location *location = mz_location4_get(&key);
 
 	if (!location)
 		return MZ_DROP_NO_ENDPOINT;
@@ -177,17 +178,15 @@ static __always_inline mz_exit mz_choose_as_divider(const struct mz_question *q,
 {
 	const struct mz_route *route = mz_route4_get(q->key.vni, q->key.addr);
 	mz_exit exit = mz_check_route(route, q->peered);
-	struct mz_question in = *q;
 
 	if (exit != MZ_GO_ON)
 		return exit;
 	/* Just made a divider, and not told all networks yet. */
 	if (route->kind != MZ_ROUTE_NETWORK)
 		return MZ_DROP_NO_DIVIDER;
-	if (unlikely(route->target))
-		in.key.vni = next->vni = route->target;
+	next->vni = route->target;
 	next->divider_slot = vpc->slot;
-	return mz_choose_bouncer(&in, route->network, route->shards, next);
+	return mz_choose_bouncer(q, route->network, route->shards, next);
 }
 
 /*

@@ -5,9 +5,10 @@
 #ifndef MIZAR_FIRST_HOP_H
 #define MIZAR_FIRST_HOP_H
 
-#include "arp.h"
-#include "icmp.h"
+#include "first_hop_arp.h"
+#include "first_hop_icmp.h"
 #include "outgoing.h"
+#include "router.h"
 #include "maps/flows4.h"
 #include "maps/frags4.h"
 #include "maps/watched.h"
@@ -91,28 +92,6 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 	return exit == MZ_GO_ON ? mz_ask_network(skb, &out) : exit;
 }
 
-/* What each packet on the wire will carry, above the MTU? */
-static __always_inline bool mz_is_too_big(const struct __sk_buff *skb, const struct mz_packet4 *p,
-					  __u32 mtu)
-{
-	if (skb->gso_size)
-		return p->head + p->l4 + skb->gso_size > mtu;
-	return p->total > mtu;
-}
-
-static __always_inline bool mz_decrement_ttl(struct __sk_buff *skb)
-{
-	struct iphdr *ip = (void *)(long)skb->data + MZ_ETH_LEN;
-	__be16 *ttl = (__be16 *)&ip->ttl, old;
-
-	if ((void *)(ip + 1) > (void *)(long)skb->data_end)
-		return false;
-	old = *ttl;
-	*ttl = old - bpf_htons(0x100);
-	ip->check = mz_csum_fold(mz_csum_unfold(ip->check) + mz_csum_swap16(old, *ttl));
-	return true;
-}
-
 /* Off-link is one router away, and we are the router. */
 static __always_inline mz_exit mz_router_hop(struct __sk_buff *skb, const struct mz_sender *s)
 {
@@ -144,18 +123,6 @@ static __always_inline mz_exit mz_may_send(struct __sk_buff *skb, struct mz_send
 	if (mz_is_too_big(skb, p, s->port->mtu))
 		return mz_icmp_too_big(skb, s->port->mtu, p);
 	return MZ_GO_ON;
-}
-
-/* Bytes behind the packet: padding, or worse. They must not make the tunnel's packets too long. */
-static __always_inline mz_exit mz_trim(struct __sk_buff *skb, const struct mz_packet4 *p)
-{
-	__u32 len = MZ_ETH_LEN + p->total;
-
-	if (likely(skb->len == len))
-		return MZ_GO_ON;
-	if (skb->gso_size)
-		return MZ_DROP_MALFORMED_IP;
-	return bpf_skb_change_tail(skb, len, 0) ? MZ_DROP_HELPER : MZ_GO_ON;
 }
 
 static __always_inline mz_exit mz_first_hop_ip(struct __sk_buff *skb, struct mz_sender *s)

@@ -8,6 +8,7 @@
 
 #include "control.h"
 #include "ecn.h"
+#include "outside.h"
 #include "stale.h"
 
 static __always_inline mz_exit mz_tc_echo(struct __sk_buff *skb, const struct mz_wire *w)
@@ -82,6 +83,8 @@ static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct 
 		return MZ_DROP_ECN;
 	if (!mz_decap(skb, w->opts) || !mz_address_to(skb, endpoint))
 		return MZ_DROP_HELPER;
+	if (unlikely(w->from_gateway))
+		mz_via_learn(skb, w->vni, w->hop == MZ_HOP_NONE ? w->src : w->rts);
 	mz_count_rx(endpoint->slot, mz_wire_inner_len(w));
 	if (w->hop != MZ_HOP_NONE && mz_is_other(mz_host_seek(w->rts)))
 		return mz_deliver_and_tell(skb, w, endpoint->ifindex);
@@ -90,8 +93,29 @@ static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct 
 	return MZ_EXIT(MZ_V_DELIVERED, mz_deliver(endpoint));
 }
 
-static __always_inline mz_exit mz_tc_pass_on(struct __sk_buff *skb, const struct mz_config *config,
-					     struct mz_wire *w)
+/* An endpoint's host took us for the gateway, not for the host of the destination. Global: see
+ * mz_next_replica(). */
+__noinline int mz_leaves_vpc(const struct mz_wire *w)
+{
+	const struct mz_vpc *vpc;
+
+	if (!w || w->hop != MZ_HOP_NONE || w->inner_dst != w->ip_dst || w->peer_vni ||
+	    w->from_gateway)
+		return false;
+	vpc = mz_vpc_get(w->vni);
+	return vpc && vpc->flags & MZ_VPC_F_GATEWAY && !mz_is_inside(w->vni, w->ip_dst);
+}
+
+static __always_inline mz_exit mz_tc_leave_vpc(struct __sk_buff *skb, const struct mz_wire *w)
+{
+	if (!mz_ecn_unwrap(skb, w))
+		return MZ_DROP_ECN;
+	return mz_decap(skb, w->opts) ? mz_nat_out(skb, w->vni) : MZ_DROP_HELPER;
+}
+
+/* A call, for a smaller stack of the program. */
+static __noinline mz_exit mz_tc_pass_on(struct __sk_buff *skb, const struct mz_config *config,
+					struct mz_wire *w)
 {
 	struct mz_next next = {};
 	mz_exit exit = mz_pass_on(w, config->underlay_addr, &next);
@@ -156,6 +180,8 @@ static __always_inline mz_exit mz_transit_at_tc(struct __sk_buff *skb)
 	if (!config)
 		return MZ_V_PASS;
 	exit = mz_tc_parse(skb, config, &w);
+	if (unlikely(exit == MZ_V_PASS && config->flags & MZ_CONFIG_F_GATEWAY))
+		return mz_from_outside(skb);
 	if (exit != MZ_GO_ON)
 		return exit;
 	if (w.flags & MZ_GENEVE_F_CONTROL)
@@ -170,6 +196,8 @@ static __always_inline mz_exit mz_transit_at_tc(struct __sk_buff *skb)
 	endpoint = mz_endpoint4_get(&key);
 	if (endpoint)
 		return mz_tc_arrive(skb, &w, endpoint);
+	if (mz_leaves_vpc(&w))
+		return mz_tc_leave_vpc(skb, &w);
 	if (w.hop == MZ_HOP_NONE || w.hop == MZ_HOP_PROBE)
 		return mz_stale(skb, &w);
 	if (w.hop == MZ_HOP_ENDPOINT && !mz_vpc_get(w.vni))

@@ -30,7 +30,7 @@ PLACES: Final = 100
 """For each backend at least, as long as there is a size: shares are even within one percent."""
 
 _ROUNDS: Final = 32
-_CLAIMS: Final = 8
+_CLAIMS: Final = 64
 """In a round at least, so that a small table takes fewer rounds."""
 _BLOCK: Final = 1 << 20
 """Places that are looked at in one step, at most: bounds the memory."""
