@@ -20,9 +20,10 @@
 struct mz_next {
 	const struct mz_host *via;
 	__be32 host;
-	__u32 hop;          /* enum mz_hop */
-	__u32 vni;          /* of the peer VPC into which the packet crosses; 0: it stays */
-	__u32 divider_slot; /* roles that this host has played; 0: not played */
+	__u32 hop : 8;  /* enum mz_hop */
+	__u32 vni : 24; /* of the peer VPC into which the packet crosses; 0: it stays */
+	/* Roles that this host has played; 0: not played. */
+	__u32 divider_slot;
 	__u32 bouncer_slot;
 };
 
@@ -34,6 +35,10 @@ struct mz_question {
 	__u8 peered; /* it has come from a peer VPC already */
 	__u8 pad;
 };
+
+/* In place of a verdict: the destination is a scaled endpoint, and this host is its bouncer. */
+#define MZ_SCALED 0xfcu
+_Static_assert(MZ_VERDICT_MAX <= MZ_SCALED, "a verdict and MZ_SCALED fit one byte");
 
 /* To be called once the packet is really on its way. */
 static __always_inline void mz_count_roles(const struct mz_next *next, __u32 bytes)
@@ -80,10 +85,10 @@ static __always_inline mz_exit mz_choose_host(const struct mz_question *q, struc
 	if (location->host == q->self)
 		return MZ_DROP_NOT_HERE;
 	mz_next_host(next, location->host);
-	if (!next->via)
-		return MZ_DROP_UNKNOWN_HOST;
-	next->hop = MZ_HOP_ENDPOINT;
 	next->bouncer_slot = location->slot;
+	if (unlikely(!next->via))
+		return location->host ? MZ_DROP_UNKNOWN_HOST : MZ_SCALED;
+	next->hop = MZ_HOP_ENDPOINT;
 	return MZ_V_TO_ENDPOINT_HOST;
 }
 

@@ -7,14 +7,9 @@
 
 #include "first_hop_arp.h"
 #include "first_hop_icmp.h"
-#include "outgoing.h"
+#include "refuse.h"
 #include "router.h"
-#include "maps/flows4.h"
-#include "maps/frags4.h"
-#include "maps/watched.h"
-#include "maps/services4.h"
-#include "maps/maglev4.h"
-#include "maps/backends4.h"
+#include "scaled.h"
 #include "maps/gateways4.h"
 #include "maps/outside4.h"
 #include "maps/floating4.h"
@@ -40,7 +35,7 @@ __noinline mz_exit mz_follow_route(struct __sk_buff *skb, struct mz_outgoing *ou
 
 	if (!port || !out)
 		return MZ_DROP_UNKNOWN_PORT;
-	route = mz_route4_get(out->table, out->q.key.addr);
+	route = mz_route4_get(mz_port_table(port), out->q.key.addr);
 	if (!route || route->kind != MZ_ROUTE_APPLIANCE)
 		return mz_check_route(route, false);
 	if (mz_port_has(port, skb->ifindex, route->target))
@@ -60,6 +55,32 @@ static __always_inline void mz_set_source(struct mz_outgoing *out, const struct 
 		mz_mac_set_kind(out->src, MZ_MAC_VIA, s->port->addr);
 }
 
+/* Global: see mz_next_replica(). */
+__noinline mz_exit mz_first_hop_onward(struct __sk_buff *skb, struct mz_outgoing *out)
+{
+	return out ? mz_onward(skb, out) : MZ_DROP_HELPER;
+}
+
+/* @found: MZ_TO_BACKEND or MZ_SCALED. */
+static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, const struct mz_sender *s,
+					       struct mz_outgoing *out, mz_exit found)
+{
+	struct mz_choice choice = {};
+	mz_exit exit = found == MZ_TO_BACKEND ? mz_to_backend(skb, out) : found;
+
+	if (exit == MZ_ASK)
+		exit = mz_ask_network(skb, out);
+	if (exit == MZ_SCALED) {
+		exit = mz_choose_here(skb, out, &choice);
+		if (exit == MZ_GO_ON)
+			exit = mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot,
+						&choice);
+		if (exit == MZ_DROP_NO_BACKEND)
+			return mz_refuse(skb, out->q.key.vni, s->port->addr);
+	}
+	return exit == MZ_GO_ON ? mz_first_hop_onward(skb, out) : exit;
+}
+
 static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_sender *s,
 					bool on_link)
 {
@@ -68,6 +89,7 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 		.q.self = s->config->underlay_addr,
 		.bytes = s->bytes,
 		.slot = s->port->slot,
+		.ifindex = skb->ifindex,
 		.on_link = on_link,
 		.tos = s->packet.tos,
 	};
@@ -75,21 +97,21 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 	mz_exit exit = MZ_GO_ON;
 
 	mz_mac_set_router(out.dst);
-	if (unlikely(!on_link && s->port->flags & MZ_PORT_F_ROUTES)) {
-		out.table = mz_port_table(s->port);
+	if (unlikely(!on_link && s->port->flags & MZ_PORT_F_ROUTES))
 		exit = mz_follow_route(skb, &out);
-	}
 	if (exit != MZ_GO_ON)
 		return exit;
 	endpoint = mz_endpoint4_get(&out.q.key);
 	if (endpoint)
-		return mz_deliver_local(skb, &out, endpoint);
+		return mz_deliver_local(skb, &out, endpoint, out.q.key.vni, s->packet.src);
 	mz_set_source(&out, s);
-	out.network = s->port->network;
-	out.shards = s->port->shards;
 	out.q.sport = mz_sport_of(mz_flow_of(&s->packet));
 	exit = mz_direct_path(skb, s->config, &out);
-	return exit == MZ_GO_ON ? mz_ask_network(skb, &out) : exit;
+	if (exit == MZ_GO_ON)
+		exit = mz_ask_network(skb, &out);
+	if (unlikely(exit == MZ_TO_BACKEND || exit == MZ_SCALED))
+		return mz_route_scaled(skb, s, &out, exit);
+	return exit;
 }
 
 /* Off-link is one router away, and we are the router. */
@@ -141,7 +163,9 @@ static __always_inline mz_exit mz_first_hop_ip(struct __sk_buff *skb, struct mz_
 	on_link = mz_port_on_link(s->port, s->packet.dst);
 	if (!on_link)
 		exit = mz_router_hop(skb, s);
-	return exit == MZ_GO_ON ? mz_route(skb, s, on_link) : exit;
+	if (exit == MZ_GO_ON)
+		exit = mz_route(skb, s, on_link);
+	return mz_unless_in_peer(skb, exit, s->port->slot, s->bytes);
 }
 
 static __always_inline mz_exit mz_first_hop(struct __sk_buff *skb)

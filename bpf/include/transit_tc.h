@@ -7,7 +7,7 @@
 #define MIZAR_TRANSIT_TC_H
 
 #include "control.h"
-#include "ecn.h"
+#include "lesson.h"
 #include "outside.h"
 #include "stale.h"
 
@@ -49,20 +49,6 @@ static __always_inline void mz_learn_own_peer(const struct mz_wire *w)
 	mz_direct4_learn(&key, w->rts, w->vni);
 }
 
-/* Into the inner header, while the outer one is still in front of it. */
-static __always_inline bool mz_ecn_unwrap(struct __sk_buff *skb, const struct mz_wire *w)
-{
-	struct iphdr *ip = (void *)(long)skb->data + MZ_OFF_OPTIONS + (w->opts & 0xfc) + MZ_ETH_LEN;
-	__u8 ecn = mz_ecn_out(w->tos, w->inner_tos);
-
-	if (ecn == (w->inner_tos & MZ_ECN_MASK))
-		return true;
-	if (ecn == MZ_ECN_DROP || (void *)(ip + 1) > (void *)(long)skb->data_end)
-		return false;
-	mz_ecn_set(ip, ecn);
-	return true;
-}
-
 /* A copy into the endpoint, the original back to the sender's host as HERE. */
 static __always_inline mz_exit mz_deliver_and_tell(struct __sk_buff *skb, const struct mz_wire *w,
 						   __u32 ifindex)
@@ -78,13 +64,20 @@ static __always_inline mz_exit mz_deliver_and_tell(struct __sk_buff *skb, const 
 static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct mz_wire *w,
 					    const struct mz_endpoint *endpoint)
 {
+	mz_exit exit;
+
 	mz_learn_sender(w);
 	if (!mz_ecn_unwrap(skb, w))
 		return MZ_DROP_ECN;
-	if (!mz_decap(skb, w->opts) || !mz_address_to(skb, endpoint))
+	if (!mz_decap(skb, w->opts))
 		return MZ_DROP_HELPER;
 	if (unlikely(w->from_gateway))
 		mz_via_learn(skb, w->vni, w->hop == MZ_HOP_NONE ? w->src : w->rts);
+	exit = mz_as_it_knows(skb, endpoint, w->vni, w->ip_src);
+	if (unlikely(exit != MZ_GO_ON))
+		return exit;
+	if (!mz_address_to(skb, endpoint))
+		return MZ_DROP_HELPER;
 	mz_count_rx(endpoint->slot, mz_wire_inner_len(w));
 	if (w->hop != MZ_HOP_NONE && mz_is_other(mz_host_seek(w->rts)))
 		return mz_deliver_and_tell(skb, w, endpoint->ifindex);
@@ -120,6 +113,10 @@ static __noinline mz_exit mz_tc_pass_on(struct __sk_buff *skb, const struct mz_c
 	struct mz_next next = {};
 	mz_exit exit = mz_pass_on(w, config->underlay_addr, &next);
 
+	if (unlikely(exit == MZ_SCALED)) {
+		mz_count_roles(&next, mz_wire_inner_len(w));
+		return MZ_SCALED;
+	}
 	if (exit >= MZ_DROP_FIRST || !next.via)
 		return exit;
 	if (!mz_forward((void *)(long)skb->data, (void *)(long)skb->data_end, w,
@@ -169,7 +166,21 @@ static __always_inline mz_exit mz_tc_parse(struct __sk_buff *skb, const struct m
 	return exit;
 }
 
-static __always_inline mz_exit mz_transit_at_tc(struct __sk_buff *skb)
+/* To a scaled endpoint. MZ_SCALED: we are to choose; else a bouncer has. */
+static __always_inline mz_exit mz_tc_to_scaled(struct __sk_buff *skb, const struct mz_wire *w,
+					       mz_exit found)
+{
+	struct mz_choice choice = {};
+	mz_exit exit = MZ_IS_OURS;
+
+	if (found == MZ_SCALED)
+		exit = mz_tc_scaled(skb, w, &choice);
+	else if (!mz_read_choice(skb, w, &choice))
+		return MZ_DROP_HELPER;
+	return exit == MZ_IS_OURS ? mz_tc_lesson(skb, w, &choice) : exit;
+}
+
+static __always_inline mz_exit mz_tc_judge(struct __sk_buff *skb)
 {
 	const struct mz_config *config = mz_config_get();
 	const struct mz_endpoint *endpoint;
@@ -191,6 +202,8 @@ static __always_inline mz_exit mz_transit_at_tc(struct __sk_buff *skb)
 		exit = mz_tc_pass_on(skb, config, &w);
 	if (!mz_is_drop(exit))
 		return exit;
+	if (unlikely(exit == MZ_SCALED || mz_is_redirected(&w)))
+		return mz_tc_to_scaled(skb, &w, exit);
 	/* After the roles, as at XDP. */
 	key = (struct mz_addr_key4){.vni = w.vni, .addr = w.inner_dst};
 	endpoint = mz_endpoint4_get(&key);
@@ -203,6 +216,13 @@ static __always_inline mz_exit mz_transit_at_tc(struct __sk_buff *skb)
 	if (w.hop == MZ_HOP_ENDPOINT && !mz_vpc_get(w.vni))
 		return MZ_DROP_UNKNOWN_VNI;
 	return exit;
+}
+
+static __always_inline mz_exit mz_transit_at_tc(struct __sk_buff *skb)
+{
+	mz_exit exit = mz_tc_judge(skb);
+
+	return mz_unless_in_peer(skb, exit, 0, skb->len);
 }
 
 #endif

@@ -200,10 +200,10 @@ class Controller:
             committed = await self._in_database(write, what)
             answer = then(what)
             try:
-                for step in planning.steps(committed.change, self.world.endpoints):
-                    with bulk.collector_paused():
+                with bulk.collector_paused():
+                    for step in planning.steps(committed.change, self.world.endpoints):
                         self._plan(step, committed.revision)
-                    await asyncio.sleep(0)
+                        await asyncio.sleep(0)
             except Exception:
                 # The planner no longer has what the store has. A new process will.
                 self.failed = True

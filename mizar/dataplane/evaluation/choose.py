@@ -45,11 +45,6 @@ class Lost:
 
     verdict: Verdict
     vni: int
-    slots: tuple[int, ...] = ()
-    """As of `Next`."""
-
-    def counted(self, size: int) -> tuple[CountTx, ...]:
-        return tuple(CountTx(slot, size) for slot in self.slots)
 
 
 Answer: TypeAlias = Next | Verdict
@@ -111,7 +106,7 @@ def as_divider(view: tables.Tables, question: Question, vpc: tables.Vpc) -> Cros
     answer = bouncer(view, there, route.network, route.shards)
     if isinstance(answer, Next):
         return dataclasses.replace(answer, slots=(vpc.slot, *answer.slots), vni=route.target)
-    return Lost(answer, route.target, (vpc.slot,)) if route.target else answer
+    return Lost(answer, route.target) if route.target else answer
 
 
 def in_vpc(view: tables.Tables, question: Question, *, own_networks: bool) -> Crossing:

@@ -9,7 +9,7 @@ from typing import Final
 from mizar.abi import decode, geneve, layout, macs
 from mizar.abi.verdicts import Verdict
 from mizar.dataplane.evaluation import answers, choose, outcome, packet, tables
-from mizar.dataplane.evaluation.outcome import CountRx, CountTx, Effect, Outcome, Sent, To
+from mizar.dataplane.evaluation.outcome import CountRx, CountTx, Outcome, Sent, To
 
 _LONGEST: Final = 0xFFFF
 """Bytes of an IP packet."""
@@ -141,16 +141,10 @@ def _followed(sender: _Sender, target: _Target) -> _Target | Verdict:
     return _Target(route.target, sender.port.on_link(route.target), macs.via(route.target))
 
 
-def _deliver(
-    sender: _Sender, endpoint: tables.Endpoint, frame: bytes, roles: tuple[Effect, ...] = ()
-) -> Outcome:
+def _deliver(sender: _Sender, endpoint: tables.Endpoint, frame: bytes) -> Outcome:
     frame = packet.with_macs(frame, dst=endpoint.mac, src=layout.ROUTER_MAC)
-    counted: tuple[Effect, ...] = (
-        CountTx(sender.port.slot, sender.size),
-        CountRx(endpoint.slot, sender.size),
-    )
-    delivered = Sent(frame, To.ENDPOINT, ifindex=endpoint.ifindex)
-    return outcome.send(Verdict.LOCAL, delivered, effects=(*counted, *roles))
+    counted = (CountTx(sender.port.slot, sender.size), CountRx(endpoint.slot, sender.size))
+    return outcome.send(Verdict.LOCAL, Sent(frame, To.ENDPOINT, ifindex=endpoint.ifindex), effects=counted)
 
 
 def _deliver_peer(sender: _Sender, sent: _Packet, target: _Target, lost: choose.Lost) -> Outcome:
@@ -158,7 +152,7 @@ def _deliver_peer(sender: _Sender, sent: _Packet, target: _Target, lost: choose.
     endpoint = sender.view.endpoint(lost.vni, target.address)
     if endpoint is None:
         return outcome.drop(lost.verdict)
-    return _deliver(sender, endpoint, sent.frame, lost.counted(sender.size))
+    return _deliver(sender, endpoint, sent.frame)
 
 
 def _direct(sender: _Sender, address: int) -> choose.Next | choose.Lost | None:
