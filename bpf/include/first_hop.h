@@ -7,13 +7,10 @@
 
 #include "first_hop_arp.h"
 #include "first_hop_icmp.h"
+#include "leave.h"
 #include "refuse.h"
 #include "router.h"
 #include "scaled.h"
-#include "maps/gateways4.h"
-#include "maps/outside4.h"
-#include "maps/floating4.h"
-#include "maps/forwards4.h"
 
 /* Who sends, and what. */
 struct mz_sender {
@@ -61,24 +58,22 @@ __noinline mz_exit mz_first_hop_onward(struct __sk_buff *skb, struct mz_outgoing
 	return out ? mz_onward(skb, out) : MZ_DROP_HELPER;
 }
 
-/* @found: MZ_TO_BACKEND or MZ_SCALED. */
-static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, const struct mz_sender *s,
-					       struct mz_outgoing *out, mz_exit found)
+static __always_inline void mz_describe_sender(struct mz_outgoing *out, const struct mz_sender *s)
 {
-	struct mz_choice choice = {};
-	mz_exit exit = found == MZ_TO_BACKEND ? mz_to_backend(skb, out) : found;
+	mz_set_source(out, s);
+	out->q.sport = mz_sport_of(mz_flow_of(&s->packet));
+}
 
-	if (exit == MZ_ASK)
-		exit = mz_ask_network(skb, out);
-	if (exit == MZ_SCALED) {
-		exit = mz_choose_here(skb, out, &choice);
-		if (exit == MZ_GO_ON)
-			exit = mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot,
-						&choice);
-		if (exit == MZ_DROP_NO_BACKEND)
-			return mz_refuse(skb, out->q.key.vni, s->port->addr);
-	}
-	return exit == MZ_GO_ON ? mz_first_hop_onward(skb, out) : exit;
+/* By a table of the network's own. MZ_GO_ON: as without. */
+static __always_inline mz_exit mz_route_first(struct __sk_buff *skb, const struct mz_sender *s,
+					      struct mz_outgoing *out)
+{
+	mz_exit exit = mz_follow_route(skb, out);
+
+	if (exit != MZ_DROP_NO_GATEWAY)
+		return exit;
+	mz_describe_sender(out, s);
+	return mz_leave_vpc(skb, out);
 }
 
 static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_sender *s,
@@ -98,20 +93,24 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 
 	mz_mac_set_router(out.dst);
 	if (unlikely(!on_link && s->port->flags & MZ_PORT_F_ROUTES))
-		exit = mz_follow_route(skb, &out);
+		exit = mz_route_first(skb, s, &out);
 	if (exit != MZ_GO_ON)
 		return exit;
 	endpoint = mz_endpoint4_get(&out.q.key);
 	if (endpoint)
 		return mz_deliver_local(skb, &out, endpoint, out.q.key.vni, s->packet.src);
-	mz_set_source(&out, s);
-	out.q.sport = mz_sport_of(mz_flow_of(&s->packet));
+	mz_describe_sender(&out, s);
 	exit = mz_direct_path(skb, s->config, &out);
 	if (exit == MZ_GO_ON)
 		exit = mz_ask_network(skb, &out);
-	if (unlikely(exit == MZ_TO_BACKEND || exit == MZ_SCALED))
-		return mz_route_scaled(skb, s, &out, exit);
-	return exit;
+	if (unlikely(exit == MZ_DROP_NO_GATEWAY))
+		return mz_leave_vpc(skb, &out);
+	if (likely(exit != MZ_TO_BACKEND && exit != MZ_SCALED))
+		return exit;
+	exit = mz_route_scaled(skb, &out, exit);
+	if (exit == MZ_GO_ON)
+		exit = mz_first_hop_onward(skb, &out);
+	return exit == MZ_DROP_NO_BACKEND ? mz_refuse(skb, out.q.key.vni, s->port->addr) : exit;
 }
 
 /* Off-link is one router away, and we are the router. */

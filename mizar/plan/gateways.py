@@ -76,7 +76,8 @@ def remove_floating(world: state.State, edit: Edit, address: int) -> None:
 def _forget_floating(world: state.State, address: int) -> None:
     before = world.floating.pop(address, None)
     if before is not None:
-        world.gateways[before.gateway].floating.discard(address)
+        if before.gateway in world.gateways:
+            world.gateways[before.gateway].floating.discard(address)
         world.unrefer(before.endpoint, state.Floating(address))
 
 
@@ -97,7 +98,8 @@ def remove_forward(world: state.State, edit: Edit, key: state.ForwardKey) -> Non
 def _forget_forward(world: state.State, key: state.ForwardKey) -> None:
     before = world.forwards.pop(key, None)
     if before is not None:
-        world.gateways[before.gateway].forwards.discard(key)
+        if before.gateway in world.gateways:
+            world.gateways[before.gateway].forwards.discard(key)
         world.unrefer(before.endpoint, state.Forward(key))
 
 

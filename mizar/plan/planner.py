@@ -152,6 +152,19 @@ def snapshot(world: state.State, host: str) -> dict[Stage, list[rows.Row]]:
     return staged
 
 
+def check(world: state.State, service: int, backend: int) -> rows.CheckRow | None:
+    """How a backend of a scaled endpoint is checked; None if it is not."""
+    return scaled.check_row(world, service, backend)
+
+
+def checks(world: state.State, host: str) -> Iterator[rows.CheckRow]:
+    """All checks of one host."""
+    known = world.hosts.get(host)
+    if known is not None:
+        for serial in known.endpoints & world.referrers.keys():
+            yield from _checks(world, serial)
+
+
 def _present(world: state.State, host: state.HostState) -> dict[state.VpcState, list[state.NetworkState]]:
     """The networks that the host has rows of, by VPC."""
     found: dict[state.VpcState, dict[int, state.NetworkState]] = {}
