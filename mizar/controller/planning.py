@@ -64,11 +64,14 @@ def _runs(items: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def refs_gone(world: state.State, change: planner.Change) -> list[kinds.Ref]:
-    """What a change deletes, by name; asked before the planner forgets it."""
-    endpoints = (world.endpoints[serial] for serial in change.gone_endpoints if serial in world.endpoints)
+    """What a change deletes, by name; asked before the planner forgets it. Fixtures are not in it: a forward
+    whose port is changed is gone for the planner, and is no less there."""
+    endpoints = [world.endpoints[serial] for serial in change.gone_endpoints if serial in world.endpoints]
+    services = [world.services[serial].fact for serial in change.gone_services if serial in world.services]
     networks = (world.networks[number].fact for number in change.gone_networks if number in world.networks)
     return [
         *(kinds.Ref(kinds.ENDPOINT, world.vpcs[fact.vni].fact.name, fact.name) for fact in endpoints),
+        *(kinds.Ref(kinds.ENDPOINT, world.vpcs[fact.vni].fact.name, fact.name) for fact in services),
         *(kinds.Ref(kinds.NETWORK, world.vpcs[fact.vni].fact.name, fact.name) for fact in networks),
         *(
             kinds.Ref(kinds.VPC, None, world.vpcs[vni].fact.name)

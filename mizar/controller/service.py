@@ -38,6 +38,7 @@ from mizar.controller import (
     pusher,
     roles,
     status,
+    subjects,
     views,
     worker,
 )
@@ -144,7 +145,9 @@ class Controller:
             timing=self._timing,
             rng=self._rng,
         )
-        self._views = views.Views(self.world, self._board, self.pusher, self._fleet.statuses)
+        self._views = views.Views(
+            self.world, self._board, self.pusher, self._fleet.statuses, health=self._health
+        )
         for host in everything.hosts:
             self._fleet.add(host.name, host.agent, address=host.address, expected=True)
         self._feed = feed.Feed(self._store, world=self.world, board=self._board, views=self._views, loop=loop)
@@ -199,7 +202,10 @@ class Controller:
     async def delete(self, refs: Sequence[kinds.Ref]) -> list[objects.Declared]:
         """Begin to delete objects: all or none. Returns them as they are now."""
         wanted = list(dict.fromkeys(refs))
-        _, marked = await asyncio.shield(self._write(self._store.delete, wanted, then=self._present))
+        fixtures = [ref for ref in wanted if ref.kind in kinds.FIXTURES]
+        _, marked = await asyncio.shield(
+            self._write(self._store.delete, wanted, then=self._present, gone=fixtures)
+        )
         return marked
 
     def _present(self, refs: Sequence[kinds.Ref]) -> list[objects.Declared]:
@@ -212,16 +218,18 @@ class Controller:
         what: Sequence[Any],
         *,
         then: Callable[[Any], list[_T]] = lambda _: [],
+        gone: Sequence[kinds.Ref] = (),
     ) -> tuple[protocol.Committed, list[_T]]:
         """One transaction and what follows from it; `then(what)` is asked in between. To be shielded: a
-        client that hangs up must not part them."""
+        client that hangs up must not part them. `gone`: what is deleted with the first step."""
         async with self._writing:
             committed = await self._in_database(write, what)
             answer = then(what)
             try:
                 with bulk.collector_paused():
                     for step in planning.steps(committed.change, self.world.endpoints):
-                        self._plan(step, committed.revision)
+                        self._plan(step, committed.revision, gone)
+                        gone = ()
                         await asyncio.sleep(0)
             except Exception:
                 # The planner no longer has what the store has. A new process will.
@@ -230,8 +238,8 @@ class Controller:
                 raise
         return committed, answer
 
-    def _plan(self, change: planner.Change, revision: int) -> None:
-        gone = planning.refs_gone(self.world, change)
+    def _plan(self, change: planner.Change, revision: int, deleted: Sequence[kinds.Ref]) -> None:
+        gone = [*deleted, *planning.refs_gone(self.world, change)]
         made = planner.apply(self.world, change)
         for host in change.hosts:
             queue = self.pusher.hosts.get(host.name)
@@ -252,6 +260,8 @@ class Controller:
         made = planner.apply(self.world, change)
         revision = self.pusher.version
         self.pusher.submit(Change(revision + 1, revision, made))
+        for name in change.away if self._board.watched else ():
+            self._tell_outside(name)
 
     def _follow(self, change: planner.Change, made: delta.Delta) -> None:
         """Listen to hosts that get checks, look after hosts that lead out."""
@@ -262,17 +272,21 @@ class Controller:
     def _tell_service(self, service: int) -> None:
         """News of a scaled endpoint's backends."""
         if self._board.watched:
-            self._feed.tell(status.Subject("Service", service))
+            self._feed.tell(subjects.Subject("Service", service))
+
+    def _tell_outside(self, host: str) -> None:
+        """News of what this host, one of a gateway, has to do with outside."""
+        known = self.world.hosts.get(host)
+        for number in known.gateways if known is not None else ():
+            self._feed.tell(subjects.Subject("Gateway", number))
+            for address in self.world.gateways[number].floating:
+                self._feed.tell(subjects.Subject("FloatingAddress", address))
+            for key in self.world.gateways[number].forwards:
+                self._feed.tell(subjects.Subject("PortForward", key))
 
     def _track(self, change: planner.Change, revision: int) -> None:
-        for host in change.hosts:
-            self._board.track(status.Subject("Host", host.name), revision)
-        for vpc in change.vpcs:
-            self._board.track(status.Subject("VPC", vpc.vni), revision)
-        for network in change.networks:
-            self._board.track(status.Subject("Network", network.id), revision)
-        for endpoint in change.endpoints:
-            self._board.track(status.Subject("Endpoint", endpoint.id), revision)
+        for subject in subjects.of_change(change):
+            self._board.track(subject, revision)
 
     def _remove_later(self, refs: Sequence[kinds.Ref]) -> None:
         """Free what nobody has rows of any more; many at once."""
@@ -310,6 +324,8 @@ class Controller:
         packets that it knows nothing of."""
         self._presence.look((name,))
         known = self.world.hosts.get(name)
+        if known is not None and known.gateways and self._board.watched:
+            self._tell_outside(name)
         if known is None or known.fact.joined or self.pusher.hosts[name].state is not HostState.CONNECTED:
             return
         self._to_join[name] = None
