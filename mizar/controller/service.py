@@ -202,10 +202,7 @@ class Controller:
     async def delete(self, refs: Sequence[kinds.Ref]) -> list[objects.Declared]:
         """Begin to delete objects: all or none. Returns them as they are now."""
         wanted = list(dict.fromkeys(refs))
-        fixtures = [ref for ref in wanted if ref.kind in kinds.FIXTURES]
-        _, marked = await asyncio.shield(
-            self._write(self._store.delete, wanted, then=self._present, gone=fixtures)
-        )
+        _, marked = await asyncio.shield(self._write(self._store.delete, wanted, then=self._present))
         return marked
 
     def _present(self, refs: Sequence[kinds.Ref]) -> list[objects.Declared]:
@@ -218,18 +215,18 @@ class Controller:
         what: Sequence[Any],
         *,
         then: Callable[[Any], list[_T]] = lambda _: [],
-        gone: Sequence[kinds.Ref] = (),
     ) -> tuple[protocol.Committed, list[_T]]:
         """One transaction and what follows from it; `then(what)` is asked in between. To be shielded: a
-        client that hangs up must not part them. `gone`: what is deleted with the first step."""
+        client that hangs up must not part them."""
         async with self._writing:
             committed = await self._in_database(write, what)
             answer = then(what)
+            fixtures = planning.fixtures_gone(committed.results)
             try:
                 with bulk.collector_paused():
                     for step in planning.steps(committed.change, self.world.endpoints):
-                        self._plan(step, committed.revision, gone)
-                        gone = ()
+                        self._plan(step, committed.revision, fixtures)
+                        fixtures = []
                         await asyncio.sleep(0)
             except Exception:
                 # The planner no longer has what the store has. A new process will.
@@ -238,8 +235,9 @@ class Controller:
                 raise
         return committed, answer
 
-    def _plan(self, change: planner.Change, revision: int, deleted: Sequence[kinds.Ref]) -> None:
-        gone = [*deleted, *planning.refs_gone(self.world, change)]
+    def _plan(self, change: planner.Change, revision: int, fixtures: Sequence[kinds.Ref]) -> None:
+        """`fixtures`: those that the change deletes."""
+        gone = [*fixtures, *planning.refs_gone(self.world, change)]
         made = planner.apply(self.world, change)
         for host in change.hosts:
             queue = self.pusher.hosts.get(host.name)
