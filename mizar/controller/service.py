@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 
@@ -222,18 +223,22 @@ class Controller:
             committed = await self._in_database(write, what)
             answer = then(what)
             fixtures = planning.fixtures_gone(committed.results)
-            try:
-                with bulk.collector_paused():
-                    for step in planning.steps(committed.change, self.world.endpoints):
-                        self._plan(step, committed.revision, fixtures)
-                        fixtures = []
-                        await asyncio.sleep(0)
-            except Exception:
-                # The planner no longer has what the store has. A new process will.
-                self.failed = True
-                self.on_failure()
-                raise
+            with self._failing_once_for_all(), bulk.collector_paused():
+                for step in planning.steps(committed.change, self.world.endpoints):
+                    self._plan(step, committed.revision, fixtures)
+                    fixtures = []
+                    await asyncio.sleep(0)
         return committed, answer
+
+    @contextlib.contextmanager
+    def _failing_once_for_all(self) -> Iterator[None]:
+        """After a failure the planner no longer has what the store has. A new process will."""
+        try:
+            yield
+        except Exception:
+            self.failed = True
+            self.on_failure()
+            raise
 
     def _plan(self, change: planner.Change, revision: int, fixtures: Sequence[kinds.Ref]) -> None:
         """`fixtures`: those that the change deletes."""
@@ -255,7 +260,8 @@ class Controller:
 
     def _plan_unstored(self, change: planner.Change) -> None:
         """What is known of hosts and backends now, and in no store. No object is waiting for it."""
-        made = planner.apply(self.world, change)
+        with self._failing_once_for_all():
+            made = planner.apply(self.world, change)
         revision = self.pusher.version
         self.pusher.submit(Change(revision + 1, revision, made))
         for name in change.away if self._board.watched else ():
