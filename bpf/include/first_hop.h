@@ -7,13 +7,10 @@
 
 #include "first_hop_arp.h"
 #include "first_hop_icmp.h"
+#include "leave.h"
 #include "refuse.h"
 #include "router.h"
 #include "scaled.h"
-#include "maps/gateways4.h"
-#include "maps/outside4.h"
-#include "maps/floating4.h"
-#include "maps/forwards4.h"
 
 /* Who sends, and what. */
 struct mz_sender {
@@ -43,26 +40,6 @@ __noinline mz_exit mz_first_hop_onward(struct __sk_buff *skb, struct mz_outgoing
 	return out ? mz_onward(skb, out) : MZ_DROP_HELPER;
 }
 
-/* @found: MZ_TO_BACKEND or MZ_SCALED. */
-static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, const struct mz_sender *s,
-					       struct mz_outgoing *out, mz_exit found)
-{
-	struct mz_choice choice = {};
-	mz_exit exit = found == MZ_TO_BACKEND ? mz_to_backend(skb, out) : found;
-
-	if (exit == MZ_ASK)
-		exit = mz_ask_network(skb, out);
-	if (exit == MZ_SCALED) {
-		exit = mz_choose_here(skb, out, &choice);
-		if (exit == MZ_GO_ON)
-			exit = mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot,
-						&choice);
-		if (exit == MZ_DROP_NO_BACKEND)
-			return mz_refuse(skb, out->q.key.vni, s->port->addr);
-	}
-	return exit == MZ_GO_ON ? mz_first_hop_onward(skb, out) : exit;
-}
-
 static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_sender *s,
 					bool on_link)
 {
@@ -88,9 +65,14 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 	exit = mz_direct_path(skb, s->config, &out);
 	if (exit == MZ_GO_ON)
 		exit = mz_ask_network(skb, &out);
-	if (unlikely(exit == MZ_TO_BACKEND || exit == MZ_SCALED))
-		return mz_route_scaled(skb, s, &out, exit);
-	return exit;
+	if (unlikely(exit == MZ_DROP_NO_GATEWAY))
+		return mz_leave_vpc(skb, &out);
+	if (likely(exit != MZ_TO_BACKEND && exit != MZ_SCALED))
+		return exit;
+	exit = mz_route_scaled(skb, &out, exit);
+	if (exit == MZ_GO_ON)
+		exit = mz_first_hop_onward(skb, &out);
+	return exit == MZ_DROP_NO_BACKEND ? mz_refuse(skb, out.q.key.vni, s->port->addr) : exit;
 }
 
 /* Off-link is one router away, and we are the router. */

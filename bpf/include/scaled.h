@@ -14,6 +14,7 @@
 #define MIZAR_SCALED_H
 
 #include "backends.h"
+#include "gateway.h"
 #include "outgoing.h"
 #include "port.h"
 #include "translate.h"
@@ -290,6 +291,8 @@ static __always_inline mz_exit mz_onward_here(struct __sk_buff *skb, const struc
 
 	if (exit != MZ_GO_ON)
 		return exit;
+	if (mz_mac_is_kind(out->src, MZ_MAC_GATEWAY))
+		mz_via_learn(skb, out->q.key.vni, out->q.self);
 	if (!mz_address_to(skb, endpoint))
 		return MZ_DROP_HELPER;
 	mz_count_tx(out->slot, out->bytes);
@@ -318,6 +321,26 @@ static __always_inline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoi
 	if (exit == MZ_GO_ON || exit == MZ_TO_BACKEND)
 		exit = mz_ask_network(skb, out);
 	return exit == MZ_SCALED ? MZ_DROP_NO_BACKEND : exit;
+}
+
+/*
+ * To a scaled endpoint; @found: MZ_TO_BACKEND or MZ_SCALED. MZ_GO_ON: translated, and to go onward;
+ * MZ_DROP_NO_BACKEND: to be refused, and as it was.
+ */
+static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, struct mz_outgoing *out,
+					       mz_exit found)
+{
+	struct mz_choice choice = {};
+	mz_exit exit = found == MZ_TO_BACKEND ? mz_to_backend(skb, out) : found;
+
+	if (exit == MZ_ASK)
+		exit = mz_ask_network(skb, out);
+	if (exit != MZ_SCALED)
+		return exit;
+	exit = mz_choose_here(skb, out, &choice);
+	if (exit != MZ_GO_ON)
+		return exit;
+	return mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot, &choice);
 }
 
 #endif

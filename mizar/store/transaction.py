@@ -599,7 +599,7 @@ class SqliteTransaction:
             vpc = self.vpc(ref.vpc or "")
             record = self.networks(vpc.vni).get(ref.name) if vpc is not None else None
         else:
-            raise errors.InvalidError(f"{ref.kind.plural} are read-only; they follow from networks and VPCs")
+            raise errors.InvalidError(f"{ref.kind.plural} are read-only; they follow from other objects")
         if record is None:
             raise errors.NotFoundError(f"{ref} does not exist")
         return record
