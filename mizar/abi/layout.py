@@ -506,6 +506,16 @@ MAPS: Final[Mapping[str, MapSpec]] = types.MappingProxyType(
 """Every map of the objects by its name."""
 
 
+SLOTTED: Final = (Table.STATS, Table.WATCHED)
+"""Tables by slot, of one capacity: a slot that is given out again is empty in all of them."""
+
+
+def with_slots(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Capacities by table, where those by slot follow the counters'."""
+    follow = {table.value: sizes[Table.STATS] for table in SLOTTED if Table.STATS in sizes}
+    return follow | dict(sizes)
+
+
 def no_such_table(name: str) -> errors.InvalidError:
     """The error for a table name that is in no registry."""
     return errors.InvalidError(f"find table {name!r}: there is none (known: {', '.join(TABLES)})")
