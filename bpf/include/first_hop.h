@@ -43,7 +43,7 @@ __noinline mz_exit mz_first_hop_onward(struct __sk_buff *skb, struct mz_outgoing
 	return out ? mz_onward(skb, out) : MZ_DROP_HELPER;
 }
 
-/* @found: MZ_TO_BACKEND or MZ_SCALED. */
+/* @found: MZ_TO_BACKEND, or MZ_SCALED. */
 static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, const struct mz_sender *s,
 					       struct mz_outgoing *out, mz_exit found)
 {
@@ -52,8 +52,8 @@ static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, const stru
 
 	if (exit == MZ_ASK)
 		exit = mz_ask_network(skb, out);
-	if (exit == MZ_SCALED) {
-		exit = mz_choose_here(skb, out, &choice);
+	if (mz_is_scaled(exit)) {
+		exit = mz_choose_here(skb, out, exit >> 8, &choice);
 		if (exit == MZ_GO_ON)
 			exit = mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot,
 						&choice);
@@ -88,7 +88,7 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 	exit = mz_direct_path(skb, s->config, &out);
 	if (exit == MZ_GO_ON)
 		exit = mz_ask_network(skb, &out);
-	if (unlikely(exit == MZ_TO_BACKEND || exit == MZ_SCALED))
+	if (unlikely(exit == MZ_TO_BACKEND || mz_is_scaled(exit)))
 		return mz_route_scaled(skb, s, &out, exit);
 	return exit;
 }

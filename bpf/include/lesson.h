@@ -15,8 +15,8 @@
 #define MZ_IS_OURS 0xf9u
 _Static_assert(MZ_VERDICT_MAX <= MZ_IS_OURS, "a verdict and MZ_IS_OURS fit one byte");
 
-/* We bounce for it. Global: see mz_next_replica(). */
-__noinline mz_exit mz_tc_scaled(struct __sk_buff *skb, const struct mz_wire *w,
+/* We bounce for it, an endpoint of VPC @vni. Global: see mz_next_replica(). */
+__noinline mz_exit mz_tc_scaled(struct __sk_buff *skb, const struct mz_wire *w, __u32 vni,
 				struct mz_choice *choice)
 {
 	const struct mz_config *config = mz_config_get();
@@ -28,7 +28,7 @@ __noinline mz_exit mz_tc_scaled(struct __sk_buff *skb, const struct mz_wire *w,
 	via = mz_host_seek(w->rts);
 	if (!via)
 		return MZ_DROP_UNKNOWN_HOST;
-	exit = mz_choose_for(skb, false, w, choice);
+	exit = mz_choose_for(skb, false, w, vni, choice);
 	if (exit != MZ_GO_ON)
 		return exit;
 	if (!mz_is_other(via))

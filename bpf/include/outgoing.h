@@ -91,7 +91,7 @@ __noinline mz_exit mz_ask_network(struct __sk_buff *skb, const struct mz_outgoin
 		exit = mz_choose_bouncer(&out->q, out->network, out->shards, &next);
 	else
 		exit = mz_choose_in_vpc(&out->q, mz_vpc_get(out->q.key.vni), false, &next);
-	if (unlikely(exit == MZ_SCALED))
+	if (unlikely(mz_is_scaled(exit)))
 		mz_count_roles(&next, out->bytes);
 	if (exit >= MZ_DROP_FIRST || !next.via)
 		return exit;

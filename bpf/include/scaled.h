@@ -234,8 +234,8 @@ __noinline mz_exit mz_follow_choice(struct __sk_buff *skb, __u32 vni, __u32 aske
 	return mz_translate_by(skb, &t, flow);
 }
 
-/* The bouncer is this host: the same without a wire. Global: see mz_next_replica(). */
-__noinline mz_exit mz_choose_here(struct __sk_buff *skb, const struct mz_outgoing *out,
+/* The bouncer of the service, of VPC @vni, is this host: the same without a wire. Global: see mz_next_replica(). */
+__noinline mz_exit mz_choose_here(struct __sk_buff *skb, const struct mz_outgoing *out, __u32 vni,
 				  struct mz_choice *choice)
 {
 	struct mz_tuple4 t = {};
@@ -244,6 +244,7 @@ __noinline mz_exit mz_choose_here(struct __sk_buff *skb, const struct mz_outgoin
 	if (!out || !choice)
 		return MZ_DROP_HELPER;
 	exit = mz_tuple_read(skb, out->q.key.vni, &t);
+	t.key.vni = vni;
 	if (exit == MZ_GO_ON)
 		mz_choose_backend(&t.key, out->prefer, out->bytes, choice);
 	return exit;
@@ -317,7 +318,7 @@ static __always_inline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoi
 	exit = mz_direct_path(skb, config, out);
 	if (exit == MZ_GO_ON || exit == MZ_TO_BACKEND)
 		exit = mz_ask_network(skb, out);
-	return exit == MZ_SCALED ? MZ_DROP_NO_BACKEND : exit;
+	return mz_is_scaled(exit) ? MZ_DROP_NO_BACKEND : exit;
 }
 
 #endif
