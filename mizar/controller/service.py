@@ -218,10 +218,12 @@ class Controller:
         async with self._writing:
             committed = await self._in_database(write, what)
             answer = then(what)
+            fixtures = planning.fixtures_gone(committed.results)
             try:
                 with bulk.collector_paused():
                     for step in planning.steps(committed.change, self.world.endpoints):
-                        self._plan(step, committed.revision)
+                        self._plan(step, committed.revision, fixtures)
+                        fixtures = []
                         await asyncio.sleep(0)
             except Exception:
                 # The planner no longer has what the store has. A new process will.
@@ -230,8 +232,9 @@ class Controller:
                 raise
         return committed, answer
 
-    def _plan(self, change: planner.Change, revision: int) -> None:
-        gone = planning.refs_gone(self.world, change)
+    def _plan(self, change: planner.Change, revision: int, fixtures: Sequence[kinds.Ref]) -> None:
+        """`fixtures`: those that the change deletes."""
+        gone = [*fixtures, *planning.refs_gone(self.world, change)]
         made = planner.apply(self.world, change)
         for host in change.hosts:
             queue = self.pusher.hosts.get(host.name)
