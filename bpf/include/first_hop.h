@@ -37,12 +37,6 @@ static __always_inline mz_exit mz_deliver_local(struct __sk_buff *skb, const str
 	return MZ_EXIT(MZ_V_LOCAL, mz_deliver(endpoint));
 }
 
-/* Global: see mz_next_replica(). */
-__noinline mz_exit mz_first_hop_onward(struct __sk_buff *skb, struct mz_outgoing *out)
-{
-	return out ? mz_onward(skb, out) : MZ_DROP_HELPER;
-}
-
 /* @found: MZ_TO_BACKEND, or MZ_SCALED. */
 static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, const struct mz_sender *s,
 					       struct mz_outgoing *out, mz_exit found)
@@ -60,7 +54,7 @@ static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, const stru
 		if (exit == MZ_DROP_NO_BACKEND)
 			return mz_refuse(skb, out->q.key.vni, s->port->addr);
 	}
-	return exit == MZ_GO_ON ? mz_first_hop_onward(skb, out) : exit;
+	return exit == MZ_GO_ON ? mz_onward_or_ask(skb, out) : exit;
 }
 
 static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_sender *s,

@@ -65,38 +65,42 @@ __noinline mz_exit mz_take_lesson(struct __sk_buff *skb, const struct mz_wire *w
 	return mz_follow_choice(skb, mz_wire_sender_vni(w), w->prefer, endpoint->slot, choice);
 }
 
-/* As if the endpoint had sent it like this. Global: see mz_next_replica(). */
-__noinline mz_exit mz_lesson_onward(struct __sk_buff *skb, const struct mz_wire *w)
+/* As if the endpoint had sent it like this. */
+static __always_inline bool mz_lesson_sender(const struct mz_wire *w, struct mz_outgoing *out)
 {
 	const struct mz_config *config = mz_config_get();
-	const struct mz_endpoint *endpoint = w ? mz_client_of(w) : NULL;
+	const struct mz_endpoint *endpoint = mz_client_of(w);
 	const struct mz_port *port = endpoint ? mz_port_seek(endpoint->ifindex) : NULL;
-	struct mz_outgoing out = {};
 
-	if (!config || !w || !port)
-		return MZ_DROP_NOT_CLIENT;
-	out.q.key.vni = mz_wire_sender_vni(w);
-	out.q.self = config->underlay_addr;
-	out.q.sport = w->sport;
-	out.bytes = mz_wire_inner_len(w);
-	out.ifindex = endpoint->ifindex;
-	out.network = port->network;
-	out.shards = port->shards;
-	out.tos = (w->inner_tos & ~MZ_ECN_MASK) | mz_ecn_out(w->tos, w->inner_tos);
-	mz_mac_set(out.src, port->mac);
-	return mz_onward(skb, &out);
+	if (!config || !port)
+		return false;
+	__builtin_memset(out, 0, sizeof(*out));
+	out->q.key.vni = mz_wire_sender_vni(w);
+	out->q.self = config->underlay_addr;
+	out->q.sport = w->sport;
+	out->bytes = mz_wire_inner_len(w);
+	out->ifindex = endpoint->ifindex;
+	out->network = port->network;
+	out->shards = port->shards;
+	out->tos = (w->inner_tos & ~MZ_ECN_MASK) | mz_ecn_out(w->tos, w->inner_tos);
+	mz_mac_set(out->src, port->mac);
+	return true;
 }
 
 /* A bouncer, perhaps of this host, has chosen for a client here. */
 static __always_inline mz_exit mz_tc_lesson(struct __sk_buff *skb, const struct mz_wire *w,
 					    const struct mz_choice *choice)
 {
+	struct mz_outgoing *out = mz_scratch_get();
 	mz_exit exit = mz_take_lesson(skb, w, choice);
 
 	if (exit == MZ_DROP_NO_BACKEND)
 		return mz_refuse(skb, mz_wire_sender_vni(w), w->inner_src);
-	if (exit == MZ_GO_ON)
-		exit = mz_lesson_onward(skb, w);
+	if (exit != MZ_GO_ON)
+		return exit;
+	if (!out || !mz_lesson_sender(w, out))
+		return MZ_DROP_NOT_CLIENT;
+	exit = mz_onward_or_ask(skb, out);
 	return mz_is_drop(exit) ? exit : MZ_EXIT(MZ_V_REDIRECT_TAKEN, exit >> 8);
 }
 

@@ -10,6 +10,7 @@
 
 #include "tc.h"
 #include "maps/direct4.h"
+#include "maps/scratch.h"
 
 #define MZ_ENCAP_FLAGS                                                                           \
 	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | \
@@ -30,6 +31,12 @@ struct mz_outgoing {
 	__u8 tos;
 	__u16 pad;
 };
+
+_Static_assert(sizeof(struct mz_outgoing) <= sizeof(struct mz_scratch), "fits the scratch room");
+
+/* In place of a verdict: the packet is to go through the network, mz_ask_network(). */
+#define MZ_ASK 0xfau
+_Static_assert(MZ_VERDICT_MAX <= MZ_ASK, "a verdict and MZ_ASK fit one byte");
 
 /*
  * Room for the outer headers. Refused where the packet already is a tunnel's, because the endpoint

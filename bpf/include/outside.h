@@ -17,7 +17,7 @@
 #include "outgoing.h"
 #include "router.h"
 
-#define MZ_INWARD 0xfcu /* translated: MZ_EXIT(MZ_INWARD, VNI), and into that VPC next */
+#define MZ_INWARD 0xf8u /* translated: MZ_EXIT(MZ_INWARD, VNI), and into that VPC next */
 _Static_assert(MZ_VERDICT_MAX <= MZ_INWARD, "a verdict and MZ_INWARD fit one byte");
 
 static __always_inline const struct mz_outside4 *mz_outside4_get(__be32 addr)
@@ -162,36 +162,53 @@ static __always_inline mz_exit mz_enter_here(struct __sk_buff *skb, const struct
 	return MZ_EXIT(MZ_V_NAT_IN, mz_deliver(endpoint));
 }
 
-/* A plain packet, translated, goes into VPC @vni like one of an endpoint here. Global: see
- * mz_next_replica(). */
-__noinline mz_exit mz_enter(struct __sk_buff *skb, __u32 vni)
+/*
+ * A plain packet, translated, goes into VPC @vni like one of an endpoint here. MZ_ASK: mz_ask_network(), by
+ * the caller, whose stack is less deep. Global: see mz_next_replica().
+ */
+__noinline mz_exit mz_enter(struct __sk_buff *skb, __u32 vni, struct mz_outgoing *out)
 {
 	const struct mz_config *config = mz_config_get();
-	struct mz_outgoing out = {.q.key.vni = vni, .bytes = skb->len};
 	const struct mz_gateway4 *gateway = bpf_map_lookup_elem(&mz_gateways4, &vni);
 	const struct mz_endpoint *endpoint;
 	struct mz_packet4 p = {};
 	mz_exit exit;
 
-	if (!config)
+	if (!config || !out)
 		return MZ_DROP_NO_CONFIG;
 	exit = mz_read_packet4((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, &p);
 	if (exit != MZ_GO_ON)
 		return exit;
-	out.q.key.addr = p.dst;
-	out.q.self = config->underlay_addr;
-	out.q.sport = mz_sport_of(mz_flow_of(&p));
-	out.tos = p.tos;
+	__builtin_memset(out, 0, sizeof(*out));
+	out->q.key.vni = vni;
+	out->q.key.addr = p.dst;
+	out->q.self = config->underlay_addr;
+	out->q.sport = mz_sport_of(mz_flow_of(&p));
+	out->bytes = skb->len;
+	out->tos = p.tos;
 	if (gateway)
-		mz_count_rx(gateway->slot, out.bytes);
-	endpoint = mz_endpoint4_get(&out.q.key);
+		mz_count_rx(gateway->slot, out->bytes);
+	endpoint = mz_endpoint4_get(&out->q.key);
 	if (endpoint)
-		return mz_enter_here(skb, &out, endpoint);
-	mz_mac_set_router(out.dst);
-	mz_mac_set_kind(out.src, MZ_MAC_GATEWAY, 0);
-	exit = mz_direct_path(skb, config, &out);
-	if (exit == MZ_GO_ON)
-		exit = mz_ask_network(skb, &out);
+		return mz_enter_here(skb, out, endpoint);
+	mz_mac_set_router(out->dst);
+	mz_mac_set_kind(out->src, MZ_MAC_GATEWAY, 0);
+	exit = mz_direct_path(skb, config, out);
+	return exit == MZ_GO_ON || exit == MZ_TO_BACKEND ? MZ_ASK : exit;
+}
+
+static __always_inline mz_exit mz_enter_or_ask(struct __sk_buff *skb, __u32 vni)
+{
+	struct mz_outgoing *out = mz_scratch_get();
+	mz_exit exit;
+
+	if (!out)
+		return MZ_DROP_HELPER;
+	exit = mz_enter(skb, vni, out);
+	if (exit == MZ_ASK)
+		exit = mz_ask_network(skb, out);
+	if (mz_is_scaled(exit))
+		return MZ_DROP_NO_BACKEND;
 	return mz_is_drop(exit) ? exit : MZ_EXIT(MZ_V_NAT_IN, exit >> 8);
 }
 
@@ -204,7 +221,7 @@ static __always_inline mz_exit mz_from_outside(struct __sk_buff *skb)
 		return mz_outside_arp(skb);
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		exit = mz_outside_ip(skb);
-	return (exit & 0xff) == MZ_INWARD ? mz_enter(skb, exit >> 8) : exit;
+	return (exit & 0xff) == MZ_INWARD ? mz_enter_or_ask(skb, exit >> 8) : exit;
 }
 
 #endif

@@ -73,11 +73,8 @@ static __always_inline __be32 mz_destination_of(const struct __sk_buff *skb)
 
 /*
  * To a scaled endpoint that has been heard of. MZ_GO_ON: translated, its destination is another now;
- * MZ_ASK: ask the network. Global: see mz_next_replica().
+ * MZ_ASK. Global: see mz_next_replica().
  */
-#define MZ_ASK 0xfau
-_Static_assert(MZ_VERDICT_MAX <= MZ_ASK, "a verdict and MZ_ASK fit one byte");
-
 __noinline mz_exit mz_to_backend(struct __sk_buff *skb, struct mz_outgoing *out)
 {
 	const struct mz_config *config = mz_config_get();
@@ -298,15 +295,18 @@ static __always_inline mz_exit mz_onward_here(struct __sk_buff *skb, const struc
 	return MZ_EXIT(MZ_V_LOCAL, mz_deliver(endpoint));
 }
 
-/* A packet that has been translated, from there on as to any address. It is not translated again. */
-static __always_inline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoing *out)
+/*
+ * A packet that has been translated, from there on as to any address. It is not translated again. MZ_ASK:
+ * mz_ask_network(), by the caller, whose stack is less deep. Global: see mz_next_replica().
+ */
+__noinline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoing *out)
 {
 	const struct mz_config *config = mz_config_get();
 	const struct mz_endpoint *endpoint;
 	const struct mz_port *port;
 	mz_exit exit;
 
-	if (!config)
+	if (!config || !out)
 		return MZ_DROP_NO_CONFIG;
 	out->q.key.addr = mz_destination_of(skb);
 	mz_mac_set_router(out->dst);
@@ -316,7 +316,14 @@ static __always_inline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoi
 	port = mz_port_seek(out->ifindex);
 	out->on_link = port && mz_port_on_link(port, out->q.key.addr);
 	exit = mz_direct_path(skb, config, out);
-	if (exit == MZ_GO_ON || exit == MZ_TO_BACKEND)
+	return exit == MZ_GO_ON || exit == MZ_TO_BACKEND ? MZ_ASK : exit;
+}
+
+static __always_inline mz_exit mz_onward_or_ask(struct __sk_buff *skb, struct mz_outgoing *out)
+{
+	mz_exit exit = mz_onward(skb, out);
+
+	if (exit == MZ_ASK)
 		exit = mz_ask_network(skb, out);
 	return mz_is_scaled(exit) ? MZ_DROP_NO_BACKEND : exit;
 }
