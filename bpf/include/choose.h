@@ -177,6 +177,8 @@ static __always_inline mz_exit mz_choose_as_divider(const struct mz_question *q,
 		return MZ_DROP_NO_ROUTE;
 	if (route->kind == MZ_ROUTE_NONE)
 		return MZ_DROP_NO_NETWORK;
+	if (route->kind == MZ_ROUTE_GATEWAY)
+		return MZ_DROP_NO_GATEWAY;
 	/* Just made a divider, and not told all networks yet. */
 	if (route->kind != MZ_ROUTE_NETWORK)
 		return MZ_DROP_NO_DIVIDER;
@@ -204,6 +206,8 @@ static __always_inline mz_exit mz_choose_in_vpc(const struct mz_question *q,
 		return MZ_DROP_NO_ROUTE;
 	if (route->kind == MZ_ROUTE_NONE)
 		return MZ_DROP_NO_NETWORK;
+	if (route->kind == MZ_ROUTE_GATEWAY)
+		return MZ_DROP_NO_GATEWAY;
 	if (own && route->kind == MZ_ROUTE_NETWORK) {
 		exit = mz_choose_bouncer(q, route->network, route->shards, next);
 		if (exit != MZ_DROP_NO_BOUNCER)

@@ -7,13 +7,10 @@
 
 #include "first_hop_arp.h"
 #include "first_hop_icmp.h"
+#include "leave.h"
 #include "refuse.h"
 #include "router.h"
 #include "scaled.h"
-#include "maps/gateways4.h"
-#include "maps/outside4.h"
-#include "maps/floating4.h"
-#include "maps/forwards4.h"
 
 /* Who sends, and what. */
 struct mz_sender {
@@ -35,26 +32,6 @@ static __always_inline mz_exit mz_deliver_local(struct __sk_buff *skb, const str
 	mz_count_tx(s->port->slot, s->bytes);
 	mz_count_rx(endpoint->slot, s->bytes);
 	return MZ_EXIT(MZ_V_LOCAL, mz_deliver(endpoint));
-}
-
-/* @found: MZ_TO_BACKEND, or MZ_SCALED. */
-static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, const struct mz_sender *s,
-					       struct mz_outgoing *out, mz_exit found)
-{
-	struct mz_choice choice = {};
-	mz_exit exit = found == MZ_TO_BACKEND ? mz_to_backend(skb, out) : found;
-
-	if (exit == MZ_ASK)
-		exit = mz_ask_network(skb, out);
-	if (mz_is_scaled(exit)) {
-		exit = mz_choose_here(skb, out, exit >> 8, &choice);
-		if (exit == MZ_GO_ON)
-			exit = mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot,
-						&choice);
-		if (exit == MZ_DROP_NO_BACKEND)
-			return mz_refuse(skb, out->q.key.vni, s->port->addr);
-	}
-	return exit == MZ_GO_ON ? mz_onward_or_ask(skb, out) : exit;
 }
 
 static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_sender *s,
@@ -82,9 +59,10 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 	exit = mz_direct_path(skb, s->config, &out);
 	if (exit == MZ_GO_ON)
 		exit = mz_ask_network(skb, &out);
-	if (unlikely(exit == MZ_TO_BACKEND || mz_is_scaled(exit)))
-		return mz_route_scaled(skb, s, &out, exit);
-	return exit;
+	if (unlikely(exit == MZ_DROP_NO_GATEWAY))
+		return mz_leave_vpc(skb, &out);
+	exit = mz_route_scaled(skb, &out, exit);
+	return exit == MZ_DROP_NO_BACKEND ? mz_refuse(skb, out.q.key.vni, s->port->addr) : exit;
 }
 
 /* Off-link is one router away, and we are the router. */

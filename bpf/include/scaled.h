@@ -14,6 +14,7 @@
 #define MIZAR_SCALED_H
 
 #include "backends.h"
+#include "gateway.h"
 #include "outgoing.h"
 #include "port.h"
 #include "translate.h"
@@ -288,6 +289,8 @@ static __always_inline mz_exit mz_onward_here(struct __sk_buff *skb, const struc
 
 	if (exit != MZ_GO_ON)
 		return exit;
+	if (mz_mac_is_kind(out->src, MZ_MAC_GATEWAY))
+		mz_via_learn(skb, out->q.key.vni, out->q.self);
 	if (!mz_address_to(skb, endpoint))
 		return MZ_DROP_HELPER;
 	mz_count_tx(out->slot, out->bytes);
@@ -296,8 +299,9 @@ static __always_inline mz_exit mz_onward_here(struct __sk_buff *skb, const struc
 }
 
 /*
- * A packet that has been translated, from there on as to any address. It is not translated again. MZ_ASK:
- * mz_ask_network(), by the caller, whose stack is less deep. Global: see mz_next_replica().
+ * A packet whose destination is in its header, on its way: here, by the direct path, or else MZ_ASK:
+ * mz_ask_network(), by the caller, whose stack is less deep; or MZ_TO_BACKEND. Global: see
+ * mz_next_replica().
  */
 __noinline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoing *out)
 {
@@ -316,16 +320,42 @@ __noinline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoing *out)
 	port = mz_port_seek(out->ifindex);
 	out->on_link = port && mz_port_on_link(port, out->q.key.addr);
 	exit = mz_direct_path(skb, config, out);
-	return exit == MZ_GO_ON || exit == MZ_TO_BACKEND ? MZ_ASK : exit;
+	return exit == MZ_GO_ON ? MZ_ASK : exit;
 }
 
-static __always_inline mz_exit mz_onward_or_ask(struct __sk_buff *skb, struct mz_outgoing *out)
+/* A packet that has been translated, from there on as to any address. It is not translated again. */
+static __always_inline mz_exit mz_after_choice(struct __sk_buff *skb, struct mz_outgoing *out)
 {
 	mz_exit exit = mz_onward(skb, out);
 
+	if (exit == MZ_ASK || exit == MZ_TO_BACKEND)
+		exit = mz_ask_network(skb, out);
+	return mz_is_scaled(exit) ? MZ_DROP_NO_ENDPOINT : exit;
+}
+
+/*
+ * What @found is MZ_TO_BACKEND or MZ_SCALED for goes to a backend; all else is as it is.
+ * MZ_DROP_NO_BACKEND: to be refused, and as it was.
+ */
+static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, struct mz_outgoing *out,
+					       mz_exit found)
+{
+	struct mz_choice choice = {};
+	mz_exit exit = found;
+
+	if (likely(exit != MZ_TO_BACKEND && !mz_is_scaled(exit)))
+		return exit;
+	if (exit == MZ_TO_BACKEND)
+		exit = mz_to_backend(skb, out);
 	if (exit == MZ_ASK)
 		exit = mz_ask_network(skb, out);
-	return mz_is_scaled(exit) ? MZ_DROP_NO_BACKEND : exit;
+	if (mz_is_scaled(exit)) {
+		exit = mz_choose_here(skb, out, exit >> 8, &choice);
+		if (exit == MZ_GO_ON)
+			exit = mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot,
+						&choice);
+	}
+	return exit == MZ_GO_ON ? mz_after_choice(skb, out) : exit;
 }
 
 #endif
