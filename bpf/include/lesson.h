@@ -95,9 +95,10 @@ __noinline mz_exit mz_lesson_onward(struct __sk_buff *skb, const struct mz_wire 
 	mz_mac_set_kind(out.src, MZ_MAC_GATEWAY, 0);
 	if (endpoint && port) {
 		out.ifindex = endpoint->ifindex;
-		out.network = port->network;
-		out.shards = port->shards;
-		mz_mac_set(out.src, port->mac);
+		if (likely(w->inner_src == w->ip_src))
+			mz_mac_set(out.src, port->mac);
+		else
+			mz_mac_set_kind(out.src, MZ_MAC_VIA, w->inner_src);
 	}
 	return mz_onward(skb, &out);
 }

@@ -75,7 +75,8 @@ def fixtures_gone(results: Iterable[protocol.Result]) -> list[kinds.Ref]:
 
 
 def refs_gone(world: state.State, change: planner.Change) -> list[kinds.Ref]:
-    """What a change deletes, by name, but for fixtures; asked before the planner forgets it."""
+    """What a change deletes, by name, but for fixtures (a forward whose port is changed is gone for the
+    planner, and is no less there); asked before the planner forgets it."""
     endpoints = (world.endpoints[serial] for serial in change.gone_endpoints if serial in world.endpoints)
     scaled = (world.services[serial].fact for serial in change.gone_services if serial in world.services)
     networks = (world.networks[number].fact for number in change.gone_networks if number in world.networks)
