@@ -20,7 +20,7 @@ __noinline mz_exit mz_to_gateway(struct __sk_buff *skb, const struct mz_outgoing
 
 	if (!config || !out)
 		return MZ_DROP_NO_CONFIG;
-	route = mz_route4_get(out->q.key.vni, out->q.key.addr);
+	route = mz_route_of(out);
 	if (!route || route->kind != MZ_ROUTE_GATEWAY)
 		return MZ_DROP_NO_GATEWAY;
 	host = out->q.self;
