@@ -14,6 +14,7 @@
 #define MIZAR_SCALED_H
 
 #include "backends.h"
+#include "gateway.h"
 #include "outgoing.h"
 #include "port.h"
 #include "translate.h"
@@ -54,30 +55,10 @@ static __always_inline bool mz_asks_again(const struct mz_tuple4 *t, const struc
 	return t->event & MZ_EVENT_OPEN && age > MZ_SYN_QUIET_S;
 }
 
-/* In place, by the flow that is in the table. */
-static __noinline mz_exit mz_translate_by(struct __sk_buff *skb, const struct mz_tuple4 *t,
-					  const struct mz_flow4 *flow)
-{
-	struct mz_flow4 to = *flow;
-
-	return mz_translate(skb, t, &to);
-}
-
-/* Where a plain packet goes. */
-static __always_inline __be32 mz_destination_of(const struct __sk_buff *skb)
-{
-	const struct iphdr *ip = (void *)(long)skb->data + MZ_ETH_LEN;
-
-	return (void *)(ip + 1) <= (void *)(long)skb->data_end ? ip->daddr : 0;
-}
-
 /*
  * To a scaled endpoint that has been heard of. MZ_GO_ON: translated, its destination is another now;
- * MZ_ASK: ask the network. Global: see mz_next_replica().
+ * MZ_ASK. Global: see mz_next_replica().
  */
-#define MZ_ASK 0xfau
-_Static_assert(MZ_VERDICT_MAX <= MZ_ASK, "a verdict and MZ_ASK fit one byte");
-
 __noinline mz_exit mz_to_backend(struct __sk_buff *skb, struct mz_outgoing *out)
 {
 	const struct mz_config *config = mz_config_get();
@@ -234,8 +215,9 @@ __noinline mz_exit mz_follow_choice(struct __sk_buff *skb, __u32 vni, __u32 aske
 	return mz_translate_by(skb, &t, flow);
 }
 
-/* The bouncer is this host: the same without a wire. Global: see mz_next_replica(). */
-__noinline mz_exit mz_choose_here(struct __sk_buff *skb, const struct mz_outgoing *out,
+/* The bouncer of the service, of VPC @vni, is this host: the same without a wire. Global: see
+ * mz_next_replica(). */
+__noinline mz_exit mz_choose_here(struct __sk_buff *skb, const struct mz_outgoing *out, __u32 vni,
 				  struct mz_choice *choice)
 {
 	struct mz_tuple4 t = {};
@@ -244,6 +226,7 @@ __noinline mz_exit mz_choose_here(struct __sk_buff *skb, const struct mz_outgoin
 	if (!out || !choice)
 		return MZ_DROP_HELPER;
 	exit = mz_tuple_read(skb, out->q.key.vni, &t);
+	t.key.vni = vni;
 	if (exit == MZ_GO_ON)
 		mz_choose_backend(&t.key, out->prefer, out->bytes, choice);
 	return exit;
@@ -251,61 +234,27 @@ __noinline mz_exit mz_choose_here(struct __sk_buff *skb, const struct mz_outgoin
 
 /* ------------------------------------------------------------- onward */
 
-/* A packet for an endpoint of this host, from a source that it watches. Global: see mz_next_replica(). */
-__noinline mz_exit mz_translate_back(struct __sk_buff *skb, __u32 vni)
-{
-	struct mz_tuple4 t = {};
-	struct mz_flow4 *flow;
-	mz_exit exit = mz_tuple_read(skb, vni, &t);
-
-	if (exit != MZ_GO_ON)
-		return exit == MZ_DROP_UNTRANSLATABLE ? MZ_GO_ON : exit;
-	flow = mz_flow_find(&t.key);
-	if (!flow || flow->kind != MZ_FLOW_SERVICE)
-		return MZ_GO_ON;
-	mz_flow_touch(&t, flow);
-	return mz_translate_by(skb, &t, flow);
-}
-
-/* Before delivery: an array is read, no more, for endpoints that use no scaled ones. */
-static __always_inline mz_exit mz_as_it_knows(struct __sk_buff *skb,
-					      const struct mz_endpoint *endpoint, __u32 vni,
-					      __be32 source)
-{
-	return likely(!mz_is_watched(&endpoint->slot, source)) ? MZ_GO_ON
-							       : mz_translate_back(skb, vni);
-}
-
-static __always_inline __be32 mz_source_of(const struct __sk_buff *skb)
-{
-	const struct iphdr *ip = (void *)(long)skb->data + MZ_ETH_LEN;
-
-	return (void *)(ip + 1) <= (void *)(long)skb->data_end ? ip->saddr : 0;
-}
-
 static __always_inline mz_exit mz_onward_here(struct __sk_buff *skb, const struct mz_outgoing *out,
 					      const struct mz_endpoint *endpoint)
 {
-	mz_exit exit = mz_as_it_knows(skb, endpoint, out->q.key.vni, mz_source_of(skb));
-
-	if (exit != MZ_GO_ON)
-		return exit;
-	if (!mz_address_to(skb, endpoint))
-		return MZ_DROP_HELPER;
-	mz_count_tx(out->slot, out->bytes);
-	mz_count_rx(endpoint->slot, out->bytes);
-	return MZ_EXIT(MZ_V_LOCAL, mz_deliver(endpoint));
+	if (mz_mac_is_kind(out->src, MZ_MAC_GATEWAY))
+		mz_via_learn(skb, out->q.key.vni, out->q.self);
+	return mz_deliver_local(skb, out, endpoint, out->q.key.vni, mz_source_of(skb));
 }
 
-/* A packet that has been translated, from there on as to any address. It is not translated again. */
-static __always_inline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoing *out)
+/*
+ * A packet whose destination is in its header, on its way: here, by the direct path, or else MZ_ASK:
+ * mz_ask_network(), by the caller, whose stack is less deep; or MZ_TO_BACKEND. Global: see
+ * mz_next_replica().
+ */
+__noinline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoing *out)
 {
 	const struct mz_config *config = mz_config_get();
 	const struct mz_endpoint *endpoint;
 	const struct mz_port *port;
 	mz_exit exit;
 
-	if (!config)
+	if (!config || !out)
 		return MZ_DROP_NO_CONFIG;
 	out->q.key.addr = mz_destination_of(skb);
 	mz_mac_set_router(out->dst);
@@ -315,9 +264,42 @@ static __always_inline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoi
 	port = mz_port_seek(out->ifindex);
 	out->on_link = port && mz_port_on_link(port, out->q.key.addr);
 	exit = mz_direct_path(skb, config, out);
-	if (exit == MZ_GO_ON || exit == MZ_TO_BACKEND)
+	return exit == MZ_GO_ON ? MZ_ASK : exit;
+}
+
+/* A packet that has been translated, from there on as to any address. It is not translated again. */
+static __always_inline mz_exit mz_after_choice(struct __sk_buff *skb, struct mz_outgoing *out)
+{
+	mz_exit exit = mz_onward(skb, out);
+
+	if (exit == MZ_ASK || exit == MZ_TO_BACKEND)
 		exit = mz_ask_network(skb, out);
-	return exit == MZ_SCALED ? MZ_DROP_NO_BACKEND : exit;
+	return mz_is_scaled(exit) ? MZ_DROP_NO_ENDPOINT : exit;
+}
+
+/*
+ * What @found is MZ_TO_BACKEND or MZ_SCALED for goes to a backend; all else is as it is.
+ * MZ_DROP_NO_BACKEND: to be refused, and as it was.
+ */
+static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, struct mz_outgoing *out,
+					       mz_exit found)
+{
+	struct mz_choice choice = {};
+	mz_exit exit = found;
+
+	if (likely(exit != MZ_TO_BACKEND && !mz_is_scaled(exit)))
+		return exit;
+	if (exit == MZ_TO_BACKEND)
+		exit = mz_to_backend(skb, out);
+	if (exit == MZ_ASK)
+		exit = mz_ask_network(skb, out);
+	if (mz_is_scaled(exit)) {
+		exit = mz_choose_here(skb, out, exit >> 8, &choice);
+		if (exit == MZ_GO_ON)
+			exit = mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot,
+						&choice);
+	}
+	return exit == MZ_GO_ON ? mz_after_choice(skb, out) : exit;
 }
 
 #endif

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
 
 import pydantic
 from pydantic.alias_generators import to_camel
@@ -35,11 +35,13 @@ class Verdict(_Value):
 
 
 class Role(_Value):
-    """What one role of the host passed on."""
+    """What one role of the host passed on. Of a service: packets that began a flow and were given a backend;
+    of a gateway: packets out and in."""
 
-    role: Literal["bouncer", "divider"]
+    role: Literal["bouncer", "divider", "gateway", "service"]
     vpc: str | None
     network: str | None = None
+    service: str | None = pydantic.Field(None, description="full name of the scaled endpoint")
     packets: int
     bytes: int
 
@@ -78,14 +80,22 @@ def read(message: node_pb2.Counters, *, vpc_name: Names, network_name: Names) ->
 
 
 def _role(one: node_pb2.RoleCount, vpc_name: Names, network_name: Names) -> Role:
-    bounces = one.role == node_pb2.RoleCount.BOUNCER
     return Role(
-        role="bouncer" if bounces else "divider",
+        role=_ROLES[one.role],
         vpc=vpc_name(one.vni),
-        network=network_name(one.network) if bounces else None,
+        network=network_name(one.network) if one.network else None,
+        service=one.service or None,
         packets=one.packets,
         bytes=one.bytes,
     )
+
+
+_ROLES: Final[Mapping[int, Literal["bouncer", "divider", "gateway", "service"]]] = {
+    node_pb2.RoleCount.BOUNCER: "bouncer",
+    node_pb2.RoleCount.DIVIDER: "divider",
+    node_pb2.RoleCount.GATEWAY: "gateway",
+    node_pb2.RoleCount.SERVICE: "service",
+}
 
 
 def _traffic(one: node_pb2.EndpointCount) -> EndpointTraffic:
