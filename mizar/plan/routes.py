@@ -29,9 +29,10 @@ def of_vpc(
     if not uses or vpc.routing is routing.NOTHING:
         return _longest_first(implied) if vpc.peers else tuple(implied)
     here = _Here(world, vpc, host, divides=divides)
-    declared = [here.row(route, 0, implied) for route in vpc.routing.shared]
-    declared += [here.row(route, 0, implied) for route in vpc.routing.transit if here.leads_out_by(route)]
-    return _longest_first([*implied, *declared, *here.own_tables(implied)])
+    declared = {route.to: route for route in vpc.routing.shared}
+    declared |= {route.to: route for route in vpc.routing.transit if here.leads_out_by(route)}
+    shared = [here.row(route, 0, implied) for route in declared.values()]
+    return _longest_first([*implied, *shared, *here.own_tables(implied)])
 
 
 def of_network(network: state.NetworkState) -> tuple[rows.RouteRow, ...]:

@@ -33,8 +33,8 @@ class Routing(NamedTuple):
     shared: tuple[facts.RouteFact, ...]
     """Those that can be rows of the VPC, longest prefix first."""
     transit: tuple[facts.RouteFact, ...]
-    """Routes of networks to gateways that the VPC has not: the hosts of those gateways need them as rows of
-    the VPC, since packets that have come to them are in no network's table."""
+    """Routes of networks to gateways that the VPC has not: the hosts of those gateways have them as rows of
+    the VPC, whatever it says itself, since packets that have come to them are in no network's table."""
     split: bool
 
     def owns(self, network: int) -> bool:
@@ -76,7 +76,7 @@ def routing(
         route
         for routes in own.values()
         for route in routes.values()
-        if route.kind == GATEWAY and route.to not in main and not _is_inside(route.to, cidrs)
+        if route.kind == GATEWAY and route not in shared and not _is_inside(route.to, cidrs)
     )
     split = any(route.kind != PEER and _needs_own_table(route, cidrs) for route in main.values())
     return Routing(main, own, shared, transit, split=split or bool(transit))
