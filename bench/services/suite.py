@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The services suite: the packet-path tools, against a server's own address and that of a service.
 
-Each network is its own measure: what asking the service costs is the ratio to asking the server. nftables translates on
-the client's host with the kernel's connection tracking, which is what most clusters do for service addresses.
+Each network is its own measure: what asking the service costs is the ratio to asking the server. nftables
+translates on the client's host with the kernel's connection tracking, as most clusters do for service addresses.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Mizar:
     title: str = "Mizar"
     transit: str = "auto"
     service: bool = False
-    """The client asks a scaled endpoint, of which the server is the backend; its bouncer is the server's host."""
+    """The client asks a scaled endpoint: the server is its backend, the server's host its bouncer."""
 
     def missing(self) -> str | None:
         return None

@@ -40,12 +40,15 @@ class Routed:
 
 def _translate(host: topology.Host) -> None:
     """A backend is picked by the hash of the flow, of the one that there is."""
-    pick = f"jhash ip saddr . tcp sport mod 1 map {{ 0 : {_SERVER} }}"
+    pick = f"mod 1 map {{ 0 : {_SERVER} }}"
     for rule in (
         f"add table ip {_TABLE}",
         f"add chain ip {_TABLE} services {{ type nat hook prerouting priority dstnat; }}",
-        f"add rule ip {_TABLE} services ip daddr {_SERVICE} meta l4proto tcp dnat to {pick}",
-        f"add rule ip {_TABLE} services ip daddr {_SERVICE} meta l4proto udp dnat to {pick.replace('tcp', 'udp')}",
+        *(
+            f"add rule ip {_TABLE} services ip daddr {_SERVICE} meta l4proto {protocol} "
+            f"dnat to jhash ip saddr . {protocol} sport {pick}"
+            for protocol in ("tcp", "udp")
+        ),
     ):
         command.run(["nft", rule], place=command.Place(netns=host.netns))
 
