@@ -2,7 +2,7 @@
 """The services suite: the packet-path tools, against a server's own address and that of a service.
 
 Each network is its own measure: what asking the service costs is the ratio to asking the server. nftables
-translates on the client's host with the kernel's connection tracking, as most clusters do for service addresses.
+translates on the client's host with the kernel's connection tracking, as most clusters do for services.
 """
 
 from __future__ import annotations
