@@ -153,7 +153,8 @@ enum mz_inner_mac {
 	MZ_MAC_VIA =
 		0x064d, /* + IPv4 address. Destination: for this endpoint. Source: forwarded by it */
 	MZ_MAC_PREFER = 0x064e, /* + IPv4 address. Destination: of all backends, rather this one */
-	MZ_MAC_PEER = 0x064f, /* + VNI, 3 bytes, + 0. Source: the IP source is in this other VPC */
+	MZ_MAC_PEER =
+		0x064f, /* + VNI, 3 bytes, + 0. Source: the IP source is in this other VPC. + 1: forwarded from there */
 	MZ_MAC_GATEWAY = 0x0650, /* + 0. Source: came in through a gateway */
 };
 

@@ -33,25 +33,23 @@ struct mz_arp {
 
 MZ_ASSERT_SIZE(mz_arp, MZ_ARP_LEN);
 
-static __always_inline __be32 mz_arp_addr(const __u16 *half)
+/* Ethernet and IPv4, and the lengths that follow. */
+static __always_inline bool mz_arp_is_sound(const struct mz_arp *arp)
 {
-	union {
-		__u16 half[2];
-		__be32 addr;
-	} u = {.half = {half[0], half[1]}};
-
-	return u.addr;
+	return arp->hardware == bpf_htons(1) && arp->protocol == bpf_htons(ETH_P_IP) &&
+	       arp->hardware_len == 6 && arp->protocol_len == 4;
 }
 
-static __always_inline void mz_arp_answer(struct mz_eth *eth, struct mz_arp *arp)
+/* In place: whom it asks for has @mac. */
+static __always_inline void mz_arp_answer(struct mz_eth *eth, struct mz_arp *arp, const void *mac)
 {
 	__u16 sender[2] = {arp->sender[0], arp->sender[1]};
 
 	mz_mac_set(eth->dst, arp->sender_mac);
-	mz_mac_set_router(eth->src);
+	mz_mac_set(eth->src, mac);
 	arp->op = bpf_htons(MZ_ARP_REPLY);
 	mz_mac_set(arp->target_mac, arp->sender_mac);
-	mz_mac_set_router(arp->sender_mac);
+	mz_mac_set(arp->sender_mac, mac);
 	arp->sender[0] = arp->target[0];
 	arp->sender[1] = arp->target[1];
 	arp->target[0] = sender[0];
@@ -73,16 +71,16 @@ __noinline mz_exit mz_first_hop_arp(struct __sk_buff *skb)
 	struct mz_eth *eth = (void *)(long)skb->data;
 	struct mz_arp *arp = (void *)(eth + 1);
 	__be32 sender, target;
+	__u16 router[3];
 
 	if (!port)
 		return MZ_DROP_UNKNOWN_PORT;
 	if ((void *)(arp + 1) > (void *)(long)skb->data_end)
 		return MZ_DROP_MALFORMED_ARP;
-	if (arp->hardware != bpf_htons(1) || arp->protocol != bpf_htons(ETH_P_IP) ||
-	    arp->hardware_len != 6 || arp->protocol_len != 4)
+	if (!mz_arp_is_sound(arp))
 		return MZ_DROP_MALFORMED_ARP;
-	sender = mz_arp_addr(arp->sender);
-	target = mz_arp_addr(arp->target);
+	sender = mz_halves(arp->sender);
+	target = mz_halves(arp->target);
 	if (!mz_mac_is(arp->sender_mac, port->mac))
 		return MZ_DROP_SPOOFED_ARP;
 	if (!sender)
@@ -91,7 +89,8 @@ __noinline mz_exit mz_first_hop_arp(struct __sk_buff *skb)
 		return MZ_DROP_SPOOFED_ARP;
 	if (arp->op != bpf_htons(MZ_ARP_REQUEST) || !mz_arp_is_due(port, skb->ifindex, target))
 		return MZ_DROP_ARP_UNANSWERED;
-	mz_arp_answer(eth, arp);
+	mz_mac_set_router(router);
+	mz_arp_answer(eth, arp, router);
 	return MZ_EXIT(MZ_V_ARP_REPLY, bpf_redirect(skb->ifindex, 0));
 }
 

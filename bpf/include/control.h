@@ -20,11 +20,14 @@
 #include "maps/floating4.h"
 #include "maps/forwards4.h"
 
-static __always_inline mz_exit mz_take_here(const struct mz_addr_key4 *key, __be32 host)
+/* @vni: of the endpoint's own VPC. */
+static __always_inline mz_exit mz_take_here(const struct mz_addr_key4 *key, __be32 host, __u32 vni)
 {
+	struct mz_addr_key4 own = {.vni = vni, .addr = key->addr};
+
 	/* Ours is what we know best. */
-	if (!mz_endpoint4_get(key))
-		mz_direct4_learn(key, host);
+	if (!mz_endpoint4_get(&own))
+		mz_direct4_learn(key, host, vni);
 	return MZ_V_LEARNT;
 }
 
@@ -38,7 +41,7 @@ static __always_inline mz_exit mz_take_address(void *data, void *end, const stru
 		return MZ_DROP_HELPER;
 	key.addr = opt->addr;
 	if (type == MZ_OPT_HERE)
-		return mz_take_here(&key, w->src);
+		return mz_take_here(&key, w->src, opt->vni ? bpf_ntohl(opt->vni) : w->vni);
 	mz_direct4_forget(&key, w->src);
 	return MZ_V_FORGOT;
 }

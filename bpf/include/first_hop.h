@@ -7,8 +7,7 @@
 
 #include "arp.h"
 #include "icmp.h"
-#include "tc.h"
-#include "maps/direct4.h"
+#include "outgoing.h"
 #include "maps/flows4.h"
 #include "maps/frags4.h"
 #include "maps/watched.h"
@@ -20,10 +19,6 @@
 #include "maps/floating4.h"
 #include "maps/forwards4.h"
 
-#define MZ_ENCAP_FLAGS                                                                           \
-	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | \
-	 BPF_F_ADJ_ROOM_ENCAP_L2(MZ_ETH_LEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
-
 /* Who sends, and what. */
 struct mz_sender {
 	const struct mz_config *config;
@@ -31,111 +26,6 @@ struct mz_sender {
 	struct mz_packet4 packet;
 	__u32 bytes; /* of the frame, as it came */
 };
-
-/* A packet on its way out. No pointers, as global functions take none. */
-struct mz_outgoing {
-	struct mz_question q;
-	__u32 bytes;
-	__u16 on_link;
-	__u8 tos;
-	__u8 pad;
-};
-
-/*
- * Room for the outer headers. Refused where the packet already is a tunnel's, because the endpoint
- * has one of its own, or forwards what another tunnel brought: then without telling the kernel.
- */
-static __always_inline bool mz_make_room(struct __sk_buff *skb, __s32 room)
-{
-	if (likely(!bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, MZ_ENCAP_FLAGS)))
-		return true;
-	return !bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
-}
-
-static __always_inline void mz_write_inner_eth(struct mz_eth *eth, const struct mz_port *port)
-{
-	mz_mac_set_router(eth->dst);
-	mz_mac_set(eth->src, port->mac);
-	eth->proto = bpf_htons(ETH_P_IP);
-}
-
-/* @opt_len, 0 or MZ_OPT_LEN, is a constant wherever this is called. */
-static __always_inline bool mz_encap(struct __sk_buff *skb, const struct mz_port *port,
-				     const struct mz_outgoing *out, const struct mz_next *next,
-				     __u32 opt_len)
-{
-	struct mz_envelope envelope = {
-		.vni = out->q.key.vni,
-		.from = out->q.self,
-		.to = next->host,
-		.sport = out->q.sport,
-		.tos = out->tos,
-		.opt_len = opt_len,
-	};
-	__u32 total = skb->len - MZ_ETH_LEN + MZ_ROOM + opt_len;
-	void *data;
-
-	if (total > 0xffff || !mz_make_room(skb, MZ_ROOM + opt_len))
-		return false;
-	data = (void *)(long)skb->data;
-	if (data + MZ_ETH_LEN + MZ_ROOM + opt_len > (void *)(long)skb->data_end)
-		return false;
-	mz_write_ip_udp(data + MZ_OFF_IP, &envelope, total);
-	mz_write_geneve(data + MZ_OFF_GENEVE, &envelope);
-	if (opt_len)
-		mz_write_rts(data + MZ_OFF_OPTIONS, out->q.self, next->hop);
-	mz_write_inner_eth(data + MZ_OFF_OPTIONS + opt_len, port);
-	mz_count_tx(port->slot, out->bytes);
-	return true;
-}
-
-/* Not known to be anywhere: through the network. Global: see mz_next_replica(). */
-__noinline mz_exit mz_ask_network(struct __sk_buff *skb, const struct mz_outgoing *out)
-{
-	const struct mz_config *config = mz_config_get();
-	const struct mz_port *port = mz_port_get(skb->ifindex);
-	struct mz_next next = {};
-	mz_exit exit;
-
-	if (!config || !port || !out)
-		return MZ_DROP_UNKNOWN_PORT;
-	if (out->on_link)
-		exit = mz_choose_bouncer(&out->q, port->network, port->shards, &next);
-	else
-		exit = mz_choose_in_vpc(&out->q, mz_vpc_get(out->q.key.vni), false, &next);
-	if (exit >= MZ_DROP_FIRST || !next.via)
-		return exit;
-	if (!mz_encap(skb, port, out, &next, MZ_OPT_LEN))
-		return MZ_DROP_HELPER;
-	mz_count_roles(&next, out->bytes);
-	return MZ_EXIT(exit, mz_send(config, next.via));
-}
-
-/* The direct path, if it is known, not too old, and its host is not down. */
-static __always_inline mz_exit mz_direct_path(struct __sk_buff *skb, const struct mz_sender *s,
-					      const struct mz_outgoing *out)
-{
-	const struct mz_direct *direct = mz_direct4_get(&out->q.key);
-	struct mz_next next = {.hop = MZ_HOP_PROBE};
-	__u32 age;
-
-	if (!direct)
-		return MZ_GO_ON;
-	age = mz_direct4_age(direct);
-	if (age >= s->config->hard_ms)
-		return MZ_GO_ON;
-	mz_next_host(&next, direct->host);
-	if (!mz_is_up(next.via))
-		return MZ_GO_ON;
-	if (age < s->config->soft_ms) {
-		if (!mz_encap(skb, s->port, out, &next, 0))
-			return MZ_DROP_HELPER;
-		return MZ_EXIT(MZ_V_DIRECT, mz_send(s->config, next.via));
-	}
-	if (!mz_encap(skb, s->port, out, &next, MZ_OPT_LEN))
-		return MZ_DROP_HELPER;
-	return MZ_EXIT(MZ_V_DIRECT_PROBE, mz_send(s->config, next.via));
-}
 
 static __always_inline mz_exit mz_deliver_local(struct __sk_buff *skb, const struct mz_sender *s,
 						const struct mz_endpoint *endpoint)
@@ -154,6 +44,7 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 		.q.key = {.vni = s->port->vni, .addr = s->packet.dst},
 		.q.self = s->config->underlay_addr,
 		.bytes = s->bytes,
+		.slot = s->port->slot,
 		.on_link = on_link,
 		.tos = s->packet.tos,
 	};
@@ -162,8 +53,12 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 
 	if (endpoint)
 		return mz_deliver_local(skb, s, endpoint);
+	mz_mac_set_router(out.dst);
+	mz_mac_set(out.src, s->port->mac);
+	out.network = s->port->network;
+	out.shards = s->port->shards;
 	out.q.sport = mz_sport_of(mz_flow_of(&s->packet));
-	exit = mz_direct_path(skb, s, &out);
+	exit = mz_direct_path(skb, s->config, &out);
 	return exit == MZ_GO_ON ? mz_ask_network(skb, &out) : exit;
 }
 

@@ -42,7 +42,7 @@ static __always_inline __sum16 mz_icmp_checksum(const struct mz_icmp *icmp, void
 	return mz_csum_fold(sum);
 }
 
-static __always_inline void mz_icmp_ip(struct iphdr *ip, __be32 to, __u32 total)
+static __always_inline void mz_icmp_ip(struct iphdr *ip, __be32 from, __be32 to, __u32 total)
 {
 	*(__be16 *)ip = bpf_htons(0x45c0); /* precedence: internetwork control, RFC 1812 s4.3.2.5 */
 	ip->tot_len = bpf_htons(total);
@@ -51,50 +51,58 @@ static __always_inline void mz_icmp_ip(struct iphdr *ip, __be32 to, __u32 total)
 	ip->ttl = MZ_TTL;
 	ip->protocol = IPPROTO_ICMP;
 	ip->check = 0;
-	ip->saddr = bpf_htonl(MZ_GATEWAY4);
+	ip->saddr = from;
 	ip->daddr = to;
 	ip->check = mz_csum_fold(mz_ip_sum(ip));
 }
 
-static __always_inline bool mz_icmp_write(struct __sk_buff *skb, const struct mz_port *port,
-					  const struct mz_icmp *error)
+static __always_inline bool mz_icmp_write(struct __sk_buff *skb, const struct mz_icmp *error,
+					  __be32 from)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct mz_eth *eth = data;
 	struct iphdr *ip = data + MZ_ETH_LEN, *quoted;
 	struct mz_icmp *icmp = (void *)(ip + 1);
 
 	quoted = (void *)(icmp + 1);
 	if ((void *)(quoted + 1) > end)
 		return false;
-	mz_mac_set(eth->dst, port->mac);
-	mz_mac_set_router(eth->src);
-	mz_icmp_ip(ip, quoted->saddr, skb->len - MZ_ETH_LEN);
+	mz_icmp_ip(ip, from, quoted->saddr, skb->len - MZ_ETH_LEN);
 	*icmp = *error;
 	icmp->check = mz_icmp_checksum(icmp, end);
 	return true;
 }
 
 /*
- * Turn the packet, of @total bytes, into an error about itself and send it back. Cut first:
- * that also ends GSO, which would make the kernel count the new headers as payload. Global: see
- * mz_next_replica().
+ * Turn the packet, of @total bytes, into an error about itself, @from to whoever sent it; MACs stay.
+ * Cut first: that also ends GSO, which would make the kernel count the new headers as payload.
  */
+static __always_inline bool mz_icmp_turn(struct __sk_buff *skb, const struct mz_icmp *error,
+					 __be32 from, __u32 total)
+{
+	__u32 quote = MZ_MIN(total, MZ_ICMP_QUOTE) & ~1u;
+
+	return !bpf_skb_change_tail(skb, MZ_ETH_LEN + quote, 0) &&
+	       !bpf_skb_adjust_room(skb, MZ_IP_LEN + MZ_ICMP_LEN, BPF_ADJ_ROOM_MAC, 0) &&
+	       !bpf_skb_pull_data(skb, skb->len) && mz_icmp_write(skb, error, from);
+}
+
+/* From the gateway to the endpoint that has sent the packet. Global: see mz_next_replica(). */
 __noinline mz_exit mz_icmp_error(struct __sk_buff *skb, __u32 type, __u32 code, __u32 rest,
 				 __u32 total)
 {
 	struct mz_icmp error = {.type = type, .code = code, .rest = bpf_htonl(rest)};
 	const struct mz_port *port = mz_port_seek(skb->ifindex);
-	__u32 quote = MZ_MIN(total, MZ_ICMP_QUOTE) & ~1u;
+	struct mz_eth *eth;
 
 	if (!port)
 		return MZ_DROP_UNKNOWN_PORT;
-	if (bpf_skb_change_tail(skb, MZ_ETH_LEN + quote, 0))
+	if (!mz_icmp_turn(skb, &error, bpf_htonl(MZ_GATEWAY4), total))
 		return MZ_DROP_HELPER;
-	if (bpf_skb_adjust_room(skb, MZ_IP_LEN + MZ_ICMP_LEN, BPF_ADJ_ROOM_MAC, 0))
+	eth = (void *)(long)skb->data;
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return MZ_DROP_HELPER;
-	if (bpf_skb_pull_data(skb, skb->len) || !mz_icmp_write(skb, port, &error))
-		return MZ_DROP_HELPER;
+	mz_mac_set(eth->dst, port->mac);
+	mz_mac_set_router(eth->src);
 	return MZ_EXIT(type == MZ_ICMP_TIME_EXCEEDED ? MZ_V_ICMP_TTL : MZ_V_ICMP_TOO_BIG,
 		       bpf_redirect(skb->ifindex, 0));
 }

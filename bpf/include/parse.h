@@ -58,6 +58,54 @@ static __always_inline void mz_mac_set_router(__u16 *to)
 	to[2] = bpf_htons(router[4] << 8 | router[5]);
 }
 
+/* A word of the network whose halves are aligned, but not the whole: in MACs and in ARP. */
+static __always_inline __be32 mz_halves(const __u16 *half)
+{
+	union {
+		__u16 half[2];
+		__be32 word;
+	} u = {.half = {half[0], half[1]}};
+
+	return u.word;
+}
+
+/* MACs that name somebody (enum mz_inner_mac) have a first byte of their own. */
+#define MZ_MAC_NAMES 0x06
+
+static __always_inline bool mz_mac_names(const __u16 *mac)
+{
+	return *(const __u8 *)mac == MZ_MAC_NAMES;
+}
+
+static __always_inline bool mz_mac_is_kind(const __u16 *mac, enum mz_inner_mac kind)
+{
+	return mac[0] == bpf_htons(kind);
+}
+
+/* An address, or mz_mac_peer(). */
+static __always_inline __be32 mz_mac_argument(const __u16 *mac)
+{
+	return mz_halves(mac + 1);
+}
+
+static __always_inline void mz_mac_set_kind(__u16 *to, enum mz_inner_mac kind, __be32 argument)
+{
+	union {
+		__be32 word;
+		__u16 half[2];
+	} u = {.word = argument};
+
+	to[0] = bpf_htons(kind);
+	to[1] = u.half[0];
+	to[2] = u.half[1];
+}
+
+/* Argument of MZ_MAC_PEER. @forwarded: the endpoint that sends is not the one with the IP source. */
+static __always_inline __be32 mz_mac_peer(__u32 vni, bool forwarded)
+{
+	return bpf_htonl(vni << 8 | forwarded);
+}
+
 /* The individual/group bit, first on the wire (IEEE 802.3 s3.2.3). */
 static __always_inline bool mz_mac_is_group(const __u16 *mac)
 {

@@ -72,7 +72,7 @@ static __always_inline int mz_tell_to_forget(struct __sk_buff *skb, const struct
 {
 	if (!mz_decap(skb, w->opts))
 		return 0;
-	return mz_tell(skb, MZ_OPT_FORGET, w->src, w->vni, w->inner_dst);
+	return mz_tell(skb, w, MZ_OPT_FORGET, w->src);
 }
 
 /* The copy that goes on needs its MACs written; without, the packet itself goes on and the

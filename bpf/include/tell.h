@@ -40,8 +40,8 @@ static __always_inline __u16 mz_cut(struct __sk_buff *skb)
 }
 
 static __always_inline bool mz_write_message(struct __sk_buff *skb, enum mz_opt_type type,
-					     const struct mz_envelope *envelope, __be32 addr,
-					     __u16 quoted)
+					     const struct mz_envelope *envelope,
+					     const struct mz_wire *w, __u16 quoted)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct mz_opt_addr4 *opt = data + MZ_OFF_OPTIONS;
@@ -52,8 +52,8 @@ static __always_inline bool mz_write_message(struct __sk_buff *skb, enum mz_opt_
 	mz_write_ip_udp(data + MZ_OFF_IP, envelope, skb->len - MZ_ETH_LEN);
 	mz_write_geneve(data + MZ_OFF_GENEVE, envelope);
 	mz_write_opt_head(&opt->head, type);
-	opt->addr = addr;
-	opt->vni = 0;
+	opt->addr = w->inner_dst;
+	opt->vni = w->peer_vni ? bpf_htonl(w->vni) : 0;
 	mz_mac_set_router(inner->dst);
 	mz_mac_set_router(inner->src);
 	inner->proto = bpf_htons(quoted);
@@ -61,15 +61,15 @@ static __always_inline bool mz_write_message(struct __sk_buff *skb, enum mz_opt_
 }
 
 /*
- * Tell host @to about endpoint @addr of @vni. @skb is a bare inner frame. Returns the hook's
- * action, or 0 if the message could not be made. Global: see mz_next_replica().
+ * Tell host @to about the endpoint that @w was for, in the VPC in which the sender knows it. @skb is a
+ * bare inner frame. Returns the hook's action, or 0 if the message could not be made. Global: see
+ * mz_next_replica().
  */
-__noinline int mz_tell(struct __sk_buff *skb, __u32 type, __u32 to, __u32 vni, __u32 addr)
+__noinline int mz_tell(struct __sk_buff *skb, const struct mz_wire *w, __u32 type, __u32 to)
 {
 	const struct mz_config *config = mz_config_get();
 	const struct mz_host *via = mz_host_seek(to);
 	struct mz_envelope envelope = {
-		.vni = vni,
 		.to = to,
 		.sport = bpf_htons(MZ_GENEVE_PORT),
 		.flags = MZ_GENEVE_F_CONTROL,
@@ -77,13 +77,14 @@ __noinline int mz_tell(struct __sk_buff *skb, __u32 type, __u32 to, __u32 vni, _
 	};
 	__u16 quoted;
 
-	if (!config || !via)
+	if (!config || !via || !w)
 		return 0;
+	envelope.vni = mz_wire_sender_vni(w);
 	quoted = mz_cut(skb);
 	if (bpf_skb_adjust_room(skb, MZ_ROOM_OPT, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return 0;
 	envelope.from = config->underlay_addr;
-	if (!mz_write_message(skb, type, &envelope, addr, quoted))
+	if (!mz_write_message(skb, type, &envelope, w, quoted))
 		return 0;
 	return mz_send(config, via);
 }

@@ -35,7 +35,17 @@ static __always_inline void mz_learn_sender(const struct mz_wire *w)
 {
 	struct mz_addr_key4 key = {.vni = w->vni, .addr = w->inner_src};
 
-	mz_direct4_learn(&key, w->hop == MZ_HOP_NONE ? w->src : w->rts);
+	if (likely(key.addr))
+		mz_direct4_learn(&key, w->hop == MZ_HOP_NONE ? w->src : w->rts,
+				 mz_wire_sender_vni(w));
+}
+
+/* The sender's host, which asked, is this one: what another would be told by HERE. */
+static __always_inline void mz_learn_own_peer(const struct mz_wire *w)
+{
+	struct mz_addr_key4 key = {.vni = w->peer_vni, .addr = w->inner_dst};
+
+	mz_direct4_learn(&key, w->rts, w->vni);
 }
 
 /* Into the inner header, while the outer one is still in front of it. */
@@ -60,7 +70,7 @@ static __always_inline mz_exit mz_deliver_and_tell(struct __sk_buff *skb, const 
 
 	if (bpf_clone_redirect(skb, ifindex, 0))
 		return MZ_DROP_HELPER;
-	action = mz_tell(skb, MZ_OPT_HERE, w->rts, w->vni, w->inner_dst);
+	action = mz_tell(skb, w, MZ_OPT_HERE, w->rts);
 	return action ? MZ_EXIT(MZ_V_DELIVERED_HERE, action) : MZ_EXIT(MZ_V_DELIVERED, TC_ACT_SHOT);
 }
 
@@ -75,6 +85,8 @@ static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct 
 	mz_count_rx(endpoint->slot, mz_wire_inner_len(w));
 	if (w->hop != MZ_HOP_NONE && mz_is_other(mz_host_seek(w->rts)))
 		return mz_deliver_and_tell(skb, w, endpoint->ifindex);
+	if (unlikely(w->hop != MZ_HOP_NONE && w->peer_vni))
+		mz_learn_own_peer(w);
 	return MZ_EXIT(MZ_V_DELIVERED, mz_deliver(endpoint));
 }
 

@@ -37,12 +37,18 @@ struct mz_wire {
 	__u32 hop;   /* enum mz_hop or MZ_HOP_NONE */
 	__be32 src;  /* outer source */
 	__be32 rts;  /* underlay address in the RTS option */
+	__be32 ip_src;
+	__be32 ip_dst;
+	/* The endpoints meant, by MAC if one is named there, else by IP. Source 0: none. */
 	__be32 inner_src;
 	__be32 inner_dst;
-	__be16 sport; /* outer source port */
-	__u8 tos;     /* outer */
+	__be32 prefer;  /* destination MAC: of all backends rather this one; or 0 */
+	__u32 peer_vni; /* source MAC: VPC of the source, if it is another one; or 0 */
+	__be16 sport;   /* outer source port */
+	__u8 tos;       /* outer */
 	__u8 inner_tos;
-	__u8 flags; /* MZ_GENEVE_F_* */
+	__u8 flags;        /* MZ_GENEVE_F_* */
+	__u8 from_gateway; /* source MAC: came in through a gateway */
 };
 
 /* Bytes of the inner frame, the unit of mz_stats. */
@@ -82,8 +88,39 @@ static __always_inline mz_exit mz_wire_outer(void *data, void *end, const struct
 	return mz_is_other(mz_host_get(w->src)) ? MZ_GO_ON : MZ_DROP_FOREIGN_PEER;
 }
 
+/* A destination MAC that names an endpoint. */
+static __always_inline void mz_wire_to(const __u16 *mac, struct mz_wire *w)
+{
+	if (mz_mac_is_kind(mac, MZ_MAC_VIA))
+		w->inner_dst = mz_mac_argument(mac);
+	else if (mz_mac_is_kind(mac, MZ_MAC_PREFER))
+		w->prefer = mz_mac_argument(mac);
+}
+
+/* A source MAC that names an endpoint, a VPC or a gateway. */
+static __always_inline void mz_wire_from(const __u16 *mac, struct mz_wire *w)
+{
+	__u32 argument = bpf_ntohl(mz_mac_argument(mac));
+
+	if (mz_mac_is_kind(mac, MZ_MAC_VIA)) {
+		w->inner_src = mz_mac_argument(mac);
+	} else if (mz_mac_is_kind(mac, MZ_MAC_PEER)) {
+		w->peer_vni = argument >> 8 == w->vni ? 0 : argument >> 8;
+		w->inner_src = argument & 0xff ? 0 : w->ip_src;
+	} else if (mz_mac_is_kind(mac, MZ_MAC_GATEWAY)) {
+		w->from_gateway = true;
+		w->inner_src = 0;
+	}
+}
+
+/* VPC in which the sender knows the destination, and hears of it. */
+static __always_inline __u32 mz_wire_sender_vni(const struct mz_wire *w)
+{
+	return w->peer_vni ? w->peer_vni : w->vni;
+}
+
 /*
- * Inner Ethernet and IPv4, as far as forwarding needs them: source, destination, TOS.
+ * Inner Ethernet and IPv4, as far as forwarding needs them: who is meant, TOS.
  * Lengths must add up, or a decapsulated packet could claim more than it has.
  */
 static __always_inline mz_exit mz_wire_inner(void *data, void *end, struct mz_wire *w)
@@ -104,9 +141,13 @@ static __always_inline mz_exit mz_wire_inner(void *data, void *end, struct mz_wi
 		return MZ_DROP_HELPER;
 	if (!mz_ip_is_sound(ip, room - MZ_ETH_LEN))
 		return MZ_DROP_INNER_MALFORMED;
-	w->inner_src = ip->saddr;
-	w->inner_dst = ip->daddr;
+	w->ip_src = w->inner_src = ip->saddr;
+	w->ip_dst = w->inner_dst = ip->daddr;
 	w->inner_tos = ip->tos;
+	if (unlikely(mz_mac_names(eth->dst)))
+		mz_wire_to(eth->dst, w);
+	if (unlikely(mz_mac_names(eth->src)))
+		mz_wire_from(eth->src, w);
 	return MZ_GO_ON;
 }
 

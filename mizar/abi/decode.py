@@ -100,13 +100,19 @@ def _prefix(key: Any) -> str:
     return prefix4(int(key["addr"]), int(key["mask"]).bit_count())
 
 
+def _route_table(number: int) -> str:
+    """The VNI, or which network's own routes these are."""
+    own = number & layout.TABLE_NETWORK
+    return f"network {number & ~layout.TABLE_NETWORK}" if own else str(number)
+
+
 def _route(key: Any, value: Any, _: int) -> Row:
     kind, target, table = int(value["kind"]), int(value["target"]), int(key["vni"])
     own = bool(table & layout.TABLE_NETWORK)
     appliance = kind == layout.RouteKind.APPLIANCE
     return {
         "vni": None if own else table,
-        "table": f"network {table & ~layout.TABLE_NETWORK}" if own else "vpc",
+        "table": _route_table(table) if own else "vpc",
         "prefix": _prefix(key),
         "kind": _name(layout.RouteKind, kind),
         "network": int(value["network"]),
@@ -335,7 +341,7 @@ def key_text(table: str, key: Any) -> str:
         case layout.Table.HOSTS:
             return address4(int(key))
         case layout.Table.ROUTES4:
-            return f"{int(key['vni'])}/{_prefix(key)}"
+            return f"{_route_table(int(key['vni']))}/{_prefix(key)}"
         case layout.Table.OUTSIDE4:
             return address4(int(key))
         case layout.Table.SERVICES4 | layout.Table.FORWARDS4:

@@ -5,11 +5,16 @@
     node       one host: the parts below, started, adopted and stopped together
     tables     update messages -> rows       rows, writer, snapshot, slots: what they stand on
     roles      rows of VPCs and networks     what this host is for them
+    services   rows of scaled endpoints      on their bouncers, with the Maglev tables
+    gateways   rows of the ways out          claims: rows that several entries share
     endpoints  life of endpoints             veth, namespaces: netlink
+    checks     which checks of backends      health: what they have found, for those who watch
     peers      rows of hosts                 underlay: NIC, routes, neighbours
+    machine    the row of this machine
     prober     is that host's data plane alive
     tunnel_port  who owns UDP 6081 here      receive offload
     journal    what the kernel cannot remember for us
+    bell       something has changed
 
 What holds: packets never wait for this process. It may be stopped, killed or replaced at any
 instruction; what it leaves is complete enough to go on working and to be adopted.

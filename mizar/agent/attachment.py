@@ -60,6 +60,17 @@ class Made:
     """The kernel's number of an owned namespace: never used twice, while a name may come to mean another."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What it takes to talk to an endpoint from inside its namespace."""
+
+    netns: str
+    """As of Attachment."""
+    ifname: str
+    address: int
+    """Its first."""
+
+
 class Attachments(Protocol):
     """Makes attachments real. Failures leave nothing half made."""
 
@@ -156,6 +167,11 @@ def of(message: node_pb2.Endpoint, mtu: int) -> Attachment:
     )
 
 
+def target(message: node_pb2.Endpoint, mtu: int) -> Target:
+    wanted = of(message, mtu)
+    return Target(wanted.netns, wanted.ifname, message.addresses[0])
+
+
 def _prefix_length(address: int, message: node_pb2.Endpoint) -> int:
     """That of the network's prefix with the address; 32 in a group network, where nothing is on-link."""
     lengths = [each.length for each in message.onlink if address & layout.mask4(each.length) == each.address]
@@ -193,9 +209,15 @@ def port_row(message: node_pb2.Endpoint, *, slot: int, mtu: int) -> layout.Rows:
     encoded["shards"] = message.shards
     encoded["slot"] = slot
     encoded["n_onlink"] = len(message.onlink)
+    encoded["flags"] = _port_flags(message)
     for at, prefix in enumerate(message.onlink):
         encoded["onlink"][0, at] = (prefix.address, layout.mask4(prefix.length))
     return encoded
+
+
+def _port_flags(message: node_pb2.Endpoint) -> layout.PortFlags:
+    flags = layout.PortFlags.ROUTES if message.own_routes else layout.PortFlags(0)
+    return flags | layout.PortFlags.FORWARDS if message.forwarding else flags
 
 
 def addresses_text(message: node_pb2.Endpoint) -> str:

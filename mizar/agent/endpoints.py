@@ -23,7 +23,7 @@ import numpy as np
 
 from mizar import errors
 from mizar.abi import decode, layout
-from mizar.agent import attachment, journal, roles, rows, slots, writer
+from mizar.agent import attachment, bell, journal, roles, rows, slots, writer
 from mizar.dataplane import protocol
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
@@ -51,6 +51,7 @@ class Endpoints:
         vpcs: roles.Roles,
         attachments: attachment.Attachments,
         underlay_mtu: Callable[[], int],
+        changed: bell.Bell,
     ) -> None:
         self._data_plane = data_plane
         self._writer = output
@@ -59,6 +60,7 @@ class Endpoints:
         self._vpcs = vpcs
         self._attachments = attachments
         self._underlay_mtu = underlay_mtu
+        self._changed = changed
         self._lock = threading.RLock()
         self._records: dict[Key, Record] = {}
         self._owners: dict[tuple[int, int], Key] = {}
@@ -129,6 +131,10 @@ class Endpoints:
     def keys(self) -> list[Key]:
         with self._lock:
             return list(self._records)
+
+    def record(self, key: Key) -> Record | None:
+        with self._lock:
+            return self._records.get(key)
 
     def records(self) -> list[Record]:
         with self._lock:
@@ -258,6 +264,7 @@ class Endpoints:
         self._records[key_of(record.message.key)] = record
         for address in record.message.addresses:
             self._owners[record.message.vni, address] = key_of(record.message.key)
+        self._changed.ring()
 
     def _forget(self, record: Record) -> None:
         key = key_of(record.message.key)
@@ -267,6 +274,7 @@ class Endpoints:
         self._journal.drop_endpoint(*key)
         self._slots.free(record.slot)
         self._vpcs.endpoint_removed(record.message.vni)
+        self._changed.ring()
 
     def _alive(self, record: Record) -> bool:
         wanted = attachment.of(record.message, record.mtu)

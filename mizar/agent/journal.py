@@ -22,7 +22,7 @@ from typing import Any, Final
 from mizar import errors
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _SCHEMA: Final = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -37,6 +37,27 @@ CREATE TABLE endpoints (
     PRIMARY KEY (vpc, name)
 ) WITHOUT ROWID;
 """
+
+_SERVICES: Final = """
+CREATE TABLE services (
+    vni INTEGER NOT NULL, address INTEGER NOT NULL, port INTEGER NOT NULL, protocol INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (vni, address, port, protocol)
+) WITHOUT ROWID;
+CREATE TABLE gateways (vni INTEGER PRIMARY KEY, slot INTEGER NOT NULL, message BLOB NOT NULL);
+CREATE TABLE floating (address INTEGER PRIMARY KEY, message BLOB NOT NULL);
+CREATE TABLE forwards (
+    address INTEGER NOT NULL, port INTEGER NOT NULL, protocol INTEGER NOT NULL,
+    message BLOB NOT NULL,
+    PRIMARY KEY (address, port, protocol)
+) WITHOUT ROWID;
+CREATE TABLE checks (
+    vpc TEXT NOT NULL, endpoint TEXT NOT NULL, service TEXT NOT NULL,
+    message BLOB NOT NULL,
+    PRIMARY KEY (vpc, endpoint, service)
+) WITHOUT ROWID;
+"""
+"""Since version 2."""
 
 _BOOT_ID: Final = pathlib.Path("/proc/sys/kernel/random/boot_id")
 
@@ -143,6 +164,70 @@ class Journal:
     def drop_endpoint(self, vpc: str, name: str) -> None:
         self._write("DELETE FROM endpoints WHERE vpc = ? AND name = ?", [(vpc, name)])
 
+    # ------------------------------------------------------------ services, gateways, checks
+
+    def services(self) -> dict[tuple[int, int, int, int], str]:
+        """Names by (VNI, address, port, protocol): all that the kernel does not have of them."""
+        rows = self._query("SELECT vni, address, port, protocol, name FROM services")
+        return {(vni, address, port, protocol): name for vni, address, port, protocol, name in rows}
+
+    def put_service(self, key: tuple[int, int, int, int], name: str) -> None:
+        self._write("INSERT OR REPLACE INTO services VALUES (?, ?, ?, ?, ?)", [(*key, name)])
+
+    def drop_service(self, key: tuple[int, int, int, int]) -> None:
+        self._write("DELETE FROM services WHERE vni = ? AND address = ? AND port = ? AND protocol = ?", [key])
+
+    def gateways(self) -> list[tuple[int, node_pb2.Gateway]]:
+        """(slot, message)"""
+        rows = self._query("SELECT slot, message FROM gateways")
+        return [(slot, node_pb2.Gateway.FromString(message)) for slot, message in rows]
+
+    def put_gateway(self, slot: int, gateway: node_pb2.Gateway) -> None:
+        row = (gateway.vni, slot, gateway.SerializeToString())
+        self._write("INSERT OR REPLACE INTO gateways VALUES (?, ?, ?)", [row])
+
+    def drop_gateway(self, vni: int) -> None:
+        self._write("DELETE FROM gateways WHERE vni = ?", [(vni,)])
+
+    def floating(self) -> list[node_pb2.FloatingAddress]:
+        rows = self._query("SELECT message FROM floating")
+        return [node_pb2.FloatingAddress.FromString(message) for (message,) in rows]
+
+    def put_floating(self, entry: node_pb2.FloatingAddress) -> None:
+        row = (entry.address, entry.SerializeToString())
+        self._write("INSERT OR REPLACE INTO floating VALUES (?, ?)", [row])
+
+    def drop_floating(self, address: int) -> None:
+        self._write("DELETE FROM floating WHERE address = ?", [(address,)])
+
+    def forwards(self) -> list[node_pb2.PortForward]:
+        rows = self._query("SELECT message FROM forwards")
+        return [node_pb2.PortForward.FromString(message) for (message,) in rows]
+
+    def put_forward(self, entry: node_pb2.PortForward) -> None:
+        key = entry.key
+        row = (key.address, key.port, key.protocol, entry.SerializeToString())
+        self._write("INSERT OR REPLACE INTO forwards VALUES (?, ?, ?, ?)", [row])
+
+    def drop_forward(self, address: int, port: int, protocol: int) -> None:
+        where = "address = ? AND port = ? AND protocol = ?"
+        self._write(f"DELETE FROM forwards WHERE {where}", [(address, port, protocol)])
+
+    def checks(self) -> list[node_pb2.Check]:
+        rows = self._query("SELECT message FROM checks")
+        return [node_pb2.Check.FromString(message) for (message,) in rows]
+
+    def put_checks(self, checks: Iterable[node_pb2.Check]) -> None:
+        rows = (
+            (each.key.endpoint.vpc, each.key.endpoint.name, each.key.service, each.SerializeToString())
+            for each in checks
+        )
+        self._write("INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?)", rows)
+
+    def drop_checks(self, keys: Iterable[tuple[str, str, str]]) -> None:
+        """Keys as (VPC, endpoint, service)."""
+        self._write("DELETE FROM checks WHERE vpc = ? AND endpoint = ? AND service = ?", keys)
+
     # ------------------------------------------------------------ SQL
 
     def _query(self, sql: str, arguments: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
@@ -159,15 +244,17 @@ def _open(path: pathlib.Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     boot = _BOOT_ID.read_text().strip()
-    if not _is_current(db, boot):
-        with db:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    with db:
+        if version not in (1, SCHEMA_VERSION) or not _is_of_boot(db, boot):
             _recreate(db, boot)
+        elif version == 1:
+            _run(db, _SERVICES)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     return db
 
 
-def _is_current(db: sqlite3.Connection, boot: str) -> bool:
-    if db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
-        return False
+def _is_of_boot(db: sqlite3.Connection, boot: str) -> bool:
     row = db.execute("SELECT value FROM facts WHERE name = 'boot'").fetchone()
     return row is not None and row[0] == boot
 
@@ -175,7 +262,11 @@ def _is_current(db: sqlite3.Connection, boot: str) -> bool:
 def _recreate(db: sqlite3.Connection, boot: str) -> None:
     for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
         db.execute(f'DROP TABLE "{table}"')
-    for statement in _SCHEMA.split(";"):
-        db.execute(statement)
+    _run(db, _SCHEMA + _SERVICES)
     db.execute("INSERT INTO facts VALUES ('boot', ?)", (boot,))
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _run(db: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";"):
+        db.execute(statement)

@@ -25,13 +25,19 @@ from mizar import errors
 from mizar.abi import decode, layout
 from mizar.agent import (
     attachment,
+    bell,
+    checks,
     config,
     endpoints,
+    gateways,
+    health,
     journal,
+    machine,
     offload,
     peers,
     report,
     roles,
+    services,
     slots,
     snapshot,
     tables,
@@ -45,6 +51,14 @@ _REFRESH_SECONDS: Final = 20.0
 _REFRESH_PAUSE: Final = 0.1
 """Least time from one refresh to the next: neighbours of a large cluster change all the time."""
 _REVISION: Final = "revision"
+_COUNTING: Final = (
+    layout.Table.VPCS,
+    layout.Table.LOCATIONS4,
+    layout.Table.ENDPOINTS4,
+    layout.Table.SERVICES4,
+    layout.Table.GATEWAYS4,
+)
+"""Tables whose rows say where to count."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -70,7 +84,6 @@ class Node:
         ages: config.DirectAges | None = None,
     ) -> None:
         """Adopts what is there. The host can forward before this returns."""
-        self._ages = ages or config.DirectAges()
         self._name = name
         self._parts = parts
         self._started_ms = int(time.time() * 1000)
@@ -79,8 +92,17 @@ class Node:
         self._nic = parts.underlay.nic()
         self.output = writer.Writer(parts.data_plane)
         """Counts what callers had changed; upkeep of MACs and health is not counted."""
+        self.health = health.Board()
+        """Results of the checks of backends on this host."""
+        self.changed = bell.Bell()
+        """Rings when checks, endpoints or the addresses that are answered for are others."""
         self._before_snapshot = (0, 0)
-        self._write_config()
+        self._machine = machine.Machine(
+            data_plane=parts.data_plane,
+            output=self.output,
+            ages=ages or config.DirectAges(),
+            nic=self._nic,
+        )
         self._transit = self._attach_transit(transit)
         self._build()
         self._stopping = threading.Event()
@@ -104,6 +126,19 @@ class Node:
             own_address=self._nic.address,
         )
         self._roles = roles.Roles(data_plane=plane, output=self.output, memory=memory, allocator=allocator)
+        self._services = services.Services(
+            data_plane=plane, output=self.output, memory=memory, allocator=allocator, vpcs=self._roles
+        )
+        self._gateways = gateways.Gateways(
+            data_plane=plane,
+            output=self.output,
+            memory=memory,
+            allocator=allocator,
+            vpcs=self._roles,
+            config=self._machine,
+            nic=lambda: self._nic,
+            changed=self.changed,
+        )
         self._endpoints = endpoints.Endpoints(
             data_plane=plane,
             output=self.output,
@@ -112,13 +147,18 @@ class Node:
             vpcs=self._roles,
             attachments=self._parts.attachments,
             underlay_mtu=lambda: self._nic.mtu,
+            changed=self.changed,
         )
+        self._checks = checks.Checks(memory=memory, board=self.health, changed=self.changed)
         self._tables = tables.Tables(
             data_plane=plane,
             output=self.output,
             hosts=self._peers,
             vpcs=self._roles,
+            bounced=self._services,
+            ways_out=self._gateways,
             attached=self._endpoints,
+            checked=self._checks,
         )
 
     @property
@@ -226,8 +266,27 @@ class Node:
             self._parts.data_plane,
             bouncers=self._roles.bouncers(),
             dividers=self._roles.dividers(),
+            ways_out=self._gateways.counted(),
+            bounced=self._services.counted(),
             attached=self._endpoints.records(),
         )
+
+    # ------------------------------------------------------------ what others run on
+
+    def checks(self) -> dict[health.Key, node_pb2.Check]:
+        """Checks of backends, to be made by whoever reports to `health`."""
+        return self._checks.listed()
+
+    def attached(self, vpc: str, name: str) -> attachment.Target | None:
+        """Where an endpoint of this host can be reached from inside; None if it is not here."""
+        record = self._endpoints.record((vpc, name))
+        if record is None or not record.ifindex:
+            return None
+        return attachment.target(record.message, record.mtu)
+
+    def answered(self) -> set[int]:
+        """Outside addresses for which this host answers."""
+        return self._gateways.answered()
 
     # ------------------------------------------------------------ health of other hosts
 
@@ -289,21 +348,10 @@ class Node:
         before, self._nic = self._nic, self._parts.underlay.nic()
         if self._nic == before:
             return
-        self._write_config()
+        self._machine.follow(self._nic)
         if self._nic.mtu != before.mtu:
             _log.info("MTU of %s is now %d", self._nic.name, self._nic.mtu)
             self._endpoints.follow_mtu()
-
-    def _write_config(self) -> None:
-        row = np.zeros(1, dtype=layout.CONFIG)
-        row["underlay_addr"] = self._nic.address
-        row["underlay_ifindex"] = self._nic.ifindex
-        row["soft_ms"], row["hard_ms"] = self._ages.soft, self._ages.hard
-        row["underlay_mac"] = list(self._nic.mac)
-        row["flags"] = layout.ConfigFlags.READY
-        held = self._parts.data_plane.lookup(layout.Table.CONFIG, 0)
-        if held is None or held.tobytes() != row.tobytes():
-            self.output.put_one(layout.Table.CONFIG, 0, row)
 
     def _attach_transit(self, mode: protocol.TransitMode) -> protocol.TransitStatus:
         status = self._parts.data_plane.attach_transit(self._nic.ifindex, mode)
@@ -329,8 +377,8 @@ class Node:
 def _slots_in_use(plane: protocol.DataPlane, memory: journal.Journal) -> set[int]:
     """What the kernel counts into, and what the journal has given out."""
     used = {slot for slot, _ in memory.vpcs()} | {slot for slot, _ in memory.networks()}
-    used |= {record.slot for record in memory.endpoints()}
-    for table in (layout.Table.VPCS, layout.Table.LOCATIONS4, layout.Table.ENDPOINTS4):
+    used |= {record.slot for record in memory.endpoints()} | {slot for slot, _ in memory.gateways()}
+    for table in _COUNTING:
         _, held = plane.dump(table)
         used.update(np.unique(held["slot"]).tolist())
     return used

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,13 +13,16 @@ import numpy.typing as npt
 
 from mizar import errors
 from mizar.abi import decode, layout, verdicts
-from mizar.agent import attachment, journal, peers, roles
+from mizar.agent import attachment, gateways, journal, peers, roles, services
 from mizar.dataplane import protocol
 from mizar.rpc import wire
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
-READABLE: Final = tuple(spec.label for spec in layout.TABLES.values() if not spec.type.per_cpu)
-"""Tables that ReadTable shows; counters have a call of their own."""
+_UNREADABLE: Final = (layout.Table.STATS, layout.Table.VERDICTS, layout.Table.WATCHED)
+"""Counters have a call of their own; mz_watched is a hint of the programs to themselves."""
+
+READABLE: Final = tuple(spec.label for spec in layout.TABLES.values() if spec.name not in _UNREADABLE)
+"""Tables that ReadTable shows."""
 
 
 def entries(plane: protocol.DataPlane) -> dict[str, int]:
@@ -84,12 +87,16 @@ def counters(
     *,
     bouncers: Sequence[roles.Bouncer],
     dividers: Sequence[roles.Divider],
+    ways_out: Sequence[gateways.Counted],
+    bounced: Sequence[services.Counted],
     attached: Sequence[journal.EndpointRecord],
 ) -> node_pb2.Counters:
     """Everything that counts, read together."""
     slots = [
         *(role.slot for role in bouncers),
         *(role.slot for role in dividers),
+        *(role.slot for role in ways_out),
+        *(role.slot for role in bounced),
         *(record.slot for record in attached),
     ]
     rows = iter(_stats(plane, slots))
@@ -98,6 +105,8 @@ def counters(
         roles=[
             *(_role(node_pb2.RoleCount.BOUNCER, role.vni, role.network, next(rows)) for role in bouncers),
             *(_role(node_pb2.RoleCount.DIVIDER, role.vni, 0, next(rows)) for role in dividers),
+            *(_gateway(role, next(rows)) for role in ways_out),
+            *_services([(role, next(rows)) for role in bounced]),
         ],
         endpoints=[
             node_pb2.EndpointCount(key=record.message.key, traffic=_traffic(next(rows)))
@@ -113,6 +122,29 @@ def _stats(plane: protocol.DataPlane, slots: list[int]) -> npt.NDArray[Any]:
 def _role(kind: node_pb2.RoleCount.Role.ValueType, vni: int, network: int, row: Any) -> node_pb2.RoleCount:
     packets, octets = int(row["tx_packets"]), int(row["tx_bytes"])
     return node_pb2.RoleCount(role=kind, vni=vni, network=network, packets=packets, bytes=octets)
+
+
+def _gateway(role: gateways.Counted, row: Any) -> node_pb2.RoleCount:
+    """Out and in together."""
+    return node_pb2.RoleCount(
+        role=node_pb2.RoleCount.GATEWAY,
+        vni=role.vni,
+        packets=int(row["tx_packets"]) + int(row["rx_packets"]),
+        bytes=int(row["tx_bytes"]) + int(row["rx_bytes"]),
+    )
+
+
+def _services(counted: Iterable[tuple[services.Counted, Any]]) -> Iterator[node_pb2.RoleCount]:
+    """One for each scaled endpoint, whatever the number of its ports."""
+    found: dict[tuple[int, str], node_pb2.RoleCount] = {}
+    for role, row in counted:
+        total = found.setdefault(
+            (role.vni, role.name),
+            node_pb2.RoleCount(role=node_pb2.RoleCount.SERVICE, vni=role.vni, service=role.name),
+        )
+        total.packets += int(row["tx_packets"])
+        total.bytes += int(row["tx_bytes"])
+    yield from found.values()
 
 
 def _traffic(row: Any) -> node_pb2.Traffic:

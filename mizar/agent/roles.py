@@ -3,7 +3,7 @@
 
 What holds:
  - Flags of a VPC's row are derived: DIVIDER as the VPC says, BOUNCER while any of its networks bounces here,
-   ENDPOINTS while an endpoint of it is here.
+   ENDPOINTS while an endpoint of it is here, GATEWAY while this host is a gateway of it.
  - A role has a slot of its own from its first message to its last; a slot is cleared before it counts.
  - The kernel's row is written only when it changes.
 
@@ -80,6 +80,7 @@ class Roles:
         self._networks: dict[int, tuple[int, node_pb2.Network]] = {}
         self._bouncing: collections.Counter[int] = collections.Counter()
         self._endpoints: collections.Counter[int] = collections.Counter()
+        self._gateways: set[int] = set()
         self._rows: dict[int, bytes] = {}
         self._bouncer_slots: dict[int, int] = {}
         self._adopt()
@@ -94,8 +95,10 @@ class Roles:
 
     # ------------------------------------------------------------ reading
 
-    def knows_vpc(self, vni: int) -> bool:
-        return vni in self._vpcs
+    def check_known(self, vni: int) -> None:
+        """ConflictError if the VPC is not known."""
+        if vni not in self._vpcs:
+            raise errors.ConflictError(f"VPC with VNI {vni} is not known here: send its Vpc first")
 
     @_locked
     def vnis(self) -> set[int]:
@@ -195,8 +198,7 @@ class Roles:
     def _put_network(self, network: node_pb2.Network) -> list[int]:
         if not network.id:
             raise errors.InvalidError("network id 0: must be at least 1")
-        if network.vni not in self._vpcs:
-            raise errors.ConflictError(f"VPC with VNI {network.vni} is not known here: send its Vpc first")
+        self.check_known(network.vni)
         slot, known = self._networks.get(network.id, (0, None))
         wanted = self._slot_for(network.bounces, slot)
         if known == network and wanted == slot:
@@ -234,8 +236,7 @@ class Roles:
     @_locked
     def endpoint_added(self, vni: int) -> None:
         """An endpoint of the VPC is about to be here. ConflictError if the VPC is not known."""
-        if vni not in self._vpcs:
-            raise errors.ConflictError(f"VPC with VNI {vni} is not known here: send its Vpc first")
+        self.check_known(vni)
         self._count_endpoint(vni, 1)
 
     @_locked
@@ -258,6 +259,23 @@ class Roles:
         self._endpoints.update(vnis)
         self._write(self._vpcs)
 
+    # ------------------------------------------------------------ gateways
+
+    @_locked
+    def set_gateway(self, vni: int, is_gateway: bool) -> None:
+        """Whether this host is a gateway of the VPC; KernelError if its row is refused."""
+        before = set(self._gateways)
+        self._gateways = before | {vni} if is_gateway else before - {vni}
+        failed = self._write([vni])
+        if failed:
+            self._gateways = before
+            raise errors.KernelError(failed[0].message)
+
+    @_locked
+    def adopt_gateways(self, vnis: Iterable[int]) -> None:
+        """Gateways that were here before this process; the rows are looked at in adopt_endpoints()."""
+        self._gateways.update(vnis)
+
     # ------------------------------------------------------------ rows
 
     def _slot_for(self, has_role: bool, slot: int) -> int:
@@ -278,6 +296,8 @@ class Roles:
             flags |= layout.VpcFlags.BOUNCER
         if self._endpoints[vni]:
             flags |= layout.VpcFlags.ENDPOINTS
+        if vni in self._gateways:
+            flags |= layout.VpcFlags.GATEWAY
         row["flags"] = flags
         row["slot"] = slot
         row["n_dividers"] = len(vpc.dividers)

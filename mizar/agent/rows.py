@@ -9,6 +9,7 @@ What holds:
 from __future__ import annotations
 
 import dataclasses
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -19,6 +20,18 @@ from mizar.abi import decode, layout
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
 MAX_VNI: Final = layout.MAX_VNI
+
+PROTOCOLS: Final[Mapping[int, str]] = {
+    int(number): name for name, number in node_pb2.Protocol.items() if number
+}
+"""Protocols with ports, by number."""
+
+_ROUTE_KINDS: Final[Mapping[int, str]] = {
+    int(number): name for name, number in node_pb2.Route.Kind.items() if number
+}
+_MAX_PORT: Final = 65535
+_FIRST_MULTICAST: Final = 224
+_LOOPBACK: Final = 127
 
 T = TypeVar("T")
 
@@ -64,15 +77,49 @@ def check_shards(shards: int) -> None:
         raise errors.InvalidError(f"{shards} shards: must be a power of two up to {layout.MAX_SHARDS}")
 
 
+def check_port(port: int, what: str = "port") -> None:
+    if not 1 <= port <= _MAX_PORT:
+        raise errors.InvalidError(f"{what} {port}: must be 1 to {_MAX_PORT}")
+
+
+def check_protocol(protocol: int) -> None:
+    if protocol not in PROTOCOLS:
+        raise errors.InvalidError(f"protocol {protocol}: must be {', '.join(PROTOCOLS.values())}")
+
+
+def check_outside(address: int) -> None:
+    """An address that a gateway may answer for."""
+    if not 1 <= address >> 24 < _FIRST_MULTICAST or address >> 24 == _LOOPBACK:
+        raise errors.InvalidError(f"outside address {decode.address4(address)}: must be a unicast address")
+
+
 def _check_route(route: node_pb2.Route) -> None:
     check_vni(route.key.vni)
     check_prefix(route.key.prefix, route.key.length)
+    if route.key.network >= layout.TABLE_NETWORK:
+        raise errors.InvalidError(
+            f"table of network {route.key.network}: ids must be below {layout.TABLE_NETWORK}"
+        )
+    if route.kind not in _ROUTE_KINDS:
+        raise errors.InvalidError(
+            f"route kind {route.kind}: must be one of {', '.join(_ROUTE_KINDS.values())}"
+        )
     if route.kind == node_pb2.Route.NETWORK:
         check_shards(route.shards)
         if not route.network:
             raise errors.InvalidError("a route of kind NETWORK needs a network id")
-    elif route.kind not in (node_pb2.Route.DIVIDER, node_pb2.Route.NONE):
-        raise errors.InvalidError(f"route kind {route.kind}: must be DIVIDER, NETWORK or NONE")
+    if route.kind == node_pb2.Route.APPLIANCE and not route.endpoint:
+        raise errors.InvalidError("a route of kind APPLIANCE needs the address of an endpoint")
+    if route.peer_vni:
+        _check_peer(route)
+
+
+def _check_peer(route: node_pb2.Route) -> None:
+    check_vni(route.peer_vni)
+    if route.peer_vni == route.key.vni:
+        raise errors.InvalidError(f"peer VNI {route.peer_vni}: is the route's own; 0 says so")
+    if route.kind not in (node_pb2.Route.NETWORK, node_pb2.Route.NONE):
+        raise errors.InvalidError(f"peer VNI {route.peer_vni}: only for routes of kind NETWORK or NONE")
 
 
 def _check_shard_set(run: node_pb2.ShardSet) -> None:
@@ -96,13 +143,26 @@ def routes(entries: Sequence[node_pb2.Route]) -> Batch:
     spec = layout.TABLES[layout.Table.ROUTES4]
     good, bad = _sort_out(entries, _check_route, label=spec.label, name=_route_name)
     keys, rows = spec.keys(len(good)), spec.values(len(good))
-    keys["vni"] = [route.key.vni for route in good]
+    keys["vni"] = [_table_number(route.key) for route in good]
     keys["addr"] = [route.key.prefix for route in good]
     keys["mask"] = [layout.mask4(route.key.length) for route in good]
     rows["kind"] = [route.kind for route in good]
     rows["network"] = [route.network for route in good]
     rows["shards"] = [route.shards for route in good]
+    rows["target"] = [_route_target(route) for route in good]
     return Batch(spec.name, keys, rows, bad)
+
+
+def _table_number(key: node_pb2.RouteKey) -> int:
+    """In place of the VNI for a network that has routes of its own."""
+    return layout.TABLE_NETWORK | key.network if key.network else key.vni
+
+
+def _route_target(route: node_pb2.Route) -> int:
+    """A VNI, or an address in network byte order in a field of the host's."""
+    if route.kind == node_pb2.Route.APPLIANCE:
+        return socket.htonl(route.endpoint)
+    return route.peer_vni
 
 
 def shards(entries: Sequence[node_pb2.ShardSet]) -> Batch:
@@ -171,7 +231,11 @@ def _location_set_name(part: node_pb2.LocationSet) -> str:
 
 
 def _route_name(route: node_pb2.Route) -> str:
-    return f"{route.key.vni}/{decode.prefix4(route.key.prefix, route.key.length)}"
+    return f"{_table_text(route.key)}/{decode.prefix4(route.key.prefix, route.key.length)}"
+
+
+def _table_text(key: node_pb2.RouteKey) -> str:
+    return f"network {key.network}" if key.network else str(key.vni)
 
 
 def _sort_out(
@@ -193,7 +257,9 @@ def _sort_out(
 
 
 def route_keys(entries: Iterable[node_pb2.RouteKey]) -> layout.Rows:
-    listed = [(key.vni, key.prefix, layout.mask4(key.length)) for key in entries if key.length <= 32]
+    listed = [
+        (_table_number(key), key.prefix, layout.mask4(key.length)) for key in entries if key.length <= 32
+    ]
     return np.array(listed, dtype=layout.ROUTE_KEY4)
 
 

@@ -10,14 +10,18 @@ What holds:
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from mizar.abi import layout
-from mizar.agent import writer
+from mizar.agent import gateways, health, services, writer
 from mizar.dataplane import protocol
+
+CheckKey: TypeAlias = health.Key
+ForwardKey: TypeAlias = gateways.ForwardKey
+ServiceKey: TypeAlias = services.Key
 
 
 @dataclasses.dataclass
@@ -27,7 +31,12 @@ class Named:
     hosts: set[int] = dataclasses.field(default_factory=set)
     vpcs: set[int] = dataclasses.field(default_factory=set)
     networks: set[int] = dataclasses.field(default_factory=set)
+    services: set[ServiceKey] = dataclasses.field(default_factory=set)
+    gateways: set[int] = dataclasses.field(default_factory=set)
+    floating: set[int] = dataclasses.field(default_factory=set)
+    forwards: set[ForwardKey] = dataclasses.field(default_factory=set)
     endpoints: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    checks: set[CheckKey] = dataclasses.field(default_factory=set)
 
 
 class Snapshot:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Update messages onto the tables, in the order that never refers to what is not there yet.
 
-Upserts: hosts, VPCs, networks, routes, shards, locations, endpoints. Then removals, the other way round.
+Upserts: hosts, VPCs, networks, services, gateways, floating addresses, port forwards, routes, shards,
+locations, endpoints, checks. Then removals, the other way round.
 
 What holds:
  - An entry that fails is named and the others are applied.
@@ -18,7 +19,18 @@ from typing import Final
 import numpy as np
 
 from mizar.abi import decode, layout
-from mizar.agent import endpoints, peers, roles, rows, snapshot, writer
+from mizar.agent import (
+    checks,
+    endpoints,
+    gateways,
+    health,
+    peers,
+    roles,
+    rows,
+    services,
+    snapshot,
+    writer,
+)
 from mizar.dataplane import protocol
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
@@ -38,13 +50,19 @@ class Tables:
         output: writer.Writer,
         hosts: peers.Peers,
         vpcs: roles.Roles,
+        bounced: services.Services,
+        ways_out: gateways.Gateways,
         attached: endpoints.Endpoints,
+        checked: checks.Checks,
     ) -> None:
         self._data_plane = data_plane
         self._writer = output
         self._hosts = hosts
         self._vpcs = vpcs
+        self._services = bounced
+        self._gateways = ways_out
         self._endpoints = attached
+        self._checks = checked
         self._shard_counts: collections.defaultdict[int, int] = collections.defaultdict(int)
         """Shards that may be there, by network: removal of a network's shards names no numbers."""
         self.shards_changed = True
@@ -57,19 +75,29 @@ class Tables:
         failed = self._hosts.put(entries.hosts)
         failed += self._vpcs.put_vpcs(entries.vpcs)
         failed += self._vpcs.put_networks(entries.networks)
+        failed += self._services.put(entries.services)
+        failed += self._gateways.put(entries.gateways)
+        failed += self._gateways.put_floating(entries.floating)
+        failed += self._gateways.put_forwards(entries.forwards)
         failed += self._put(rows.routes(entries.routes), running)
         failed += self._put(rows.shards(entries.shards), running)
         failed += self._put(rows.locations(entries.locations, slots=self._vpcs.bouncer_slots()), running)
         failed += self._endpoints.create_all(entries.endpoints)
+        failed += self._checks.put(entries.checks)
         if running is not None:
             _name_all(running.named, entries)
         return failed
 
     def remove(self, keys: node_pb2.Keys) -> Errors:
+        self._checks.drop(health.key_of(key) for key in keys.checks)
         failed = self._endpoints.remove_all(endpoints.key_of(key) for key in keys.endpoints)
         self._writer.remove(layout.Table.LOCATIONS4, rows.address_keys(keys.locations))
         self._remove_shards(keys.shards)
         self._writer.remove(layout.Table.ROUTES4, rows.route_keys(keys.routes))
+        self._gateways.drop_forwards(gateways.forward_key(key) for key in keys.forwards)
+        self._gateways.drop_floating(keys.floating)
+        self._gateways.drop(keys.gateways)
+        self._services.drop(services.key_of(key) for key in keys.services)
         failed += self._vpcs.drop_networks(keys.networks)
         failed += self._vpcs.drop_vpcs(keys.vpcs)
         self._hosts.drop(keys.hosts)
@@ -78,14 +106,23 @@ class Tables:
     def prune(self, finished: snapshot.Snapshot) -> Errors:
         """Remove all that the snapshot, and what came since, did not name."""
         named = finished.named
+        self._checks.drop(self._checks.listed().keys() - named.checks)
         failed = self._endpoints.prune(named.endpoints)
         for table in _COLUMNAR:
             self._writer.remove(table, finished.unnamed_rows(table))
         self.shards_changed = True
+        self._prune_services(named)
         failed += self._vpcs.drop_networks(self._vpcs.network_ids() - named.networks)
         failed += self._vpcs.drop_vpcs(self._vpcs.vnis() - named.vpcs)
         self._hosts.drop(self._hosts.addresses() - named.hosts)
         return failed
+
+    def _prune_services(self, named: snapshot.Named) -> None:
+        self._gateways.drop_forwards(self._gateways.forwards() - named.forwards)
+        self._gateways.drop_floating(self._gateways.floating() - named.floating)
+        self._gateways.drop(self._gateways.vnis() - named.gateways)
+        self._gateways.prune()
+        self._services.drop(self._services.keys() - named.services)
 
     # ------------------------------------------------------------ columns
 
@@ -134,4 +171,9 @@ def _name_all(named: snapshot.Named, entries: node_pb2.Tables) -> None:
     named.hosts.update(host.address for host in entries.hosts)
     named.vpcs.update(vpc.vni for vpc in entries.vpcs)
     named.networks.update(network.id for network in entries.networks)
+    named.services.update(services.key_of(entry.key) for entry in entries.services)
+    named.gateways.update(entry.vni for entry in entries.gateways)
+    named.floating.update(entry.address for entry in entries.floating)
+    named.forwards.update(gateways.forward_key(entry.key) for entry in entries.forwards)
     named.endpoints.update(endpoints.key_of(entry.key) for entry in entries.endpoints)
+    named.checks.update(health.key_of(entry.key) for entry in entries.checks)

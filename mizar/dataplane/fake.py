@@ -130,8 +130,8 @@ class FakeDataPlane:
 
     def _apply(self, effect: outcome.Effect, now_ms: int) -> None:
         match effect:
-            case outcome.Learn(vni, address, host):
-                row = np.array([(host, now_ms & _CLOCK, vni)], dtype=layout.DIRECT)
+            case outcome.Learn(vni, address, host, own_vni):
+                row = np.array([(host, now_ms & _CLOCK, own_vni)], dtype=layout.DIRECT)
                 self._table(layout.Table.DIRECT4).update((vni, address), row)
             case outcome.Forget(vni, address):
                 self._table(layout.Table.DIRECT4).delete((vni, address))

@@ -60,6 +60,16 @@ def parse(text: str) -> int:
     return number
 
 
+def packed(text: str) -> bytes:
+    """The four bytes of an address that is known to be one."""
+    return socket.inet_aton(text)
+
+
+def numbers(packed: Sequence[bytes]) -> tuple[int, ...]:
+    """The numbers of packed addresses."""
+    return struct.unpack(f"!{len(packed)}I", b"".join(packed))
+
+
 def to_text(address: int) -> str:
     return socket.inet_ntop(socket.AF_INET, _WORD.pack(address))
 

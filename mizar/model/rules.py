@@ -182,6 +182,18 @@ class AddressRules:
                 return
         self._check_slowly(who, address)
 
+    def allow(self, numbers: Sequence[int]) -> bool:
+        """Whether endpoints of the network may have all of these addresses."""
+        low, high = min(numbers), max(numbers)
+        if any(first <= low and high <= last for first, last in self._usable):
+            return True
+        try:
+            for number in numbers:
+                self.check("", number)
+        except errors.MizarError:
+            return False
+        return True
+
     def _check_slowly(self, who: object, address: int) -> None:
         vpc, network, text = self._vpc, self._network, addresses.to_text(address)
         inside = addresses.holder(vpc.cidrs, address)

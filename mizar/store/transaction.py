@@ -7,16 +7,21 @@ Endpoints go through `endpoints`, many at a time. Nothing here begins or commits
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 from mizar import errors
 from mizar.model import addresses, bulk, facts, kinds, objects, rules
 from mizar.plan import planner
-from mizar.store import endpoints, events, records
+from mizar.store import endpoints, events, fresh, records
 from mizar.store.events import EventType
 from mizar.store.protocol import Committed, Outcome, Result
+
+_HOSTS_BY_NAME = "SELECT h.* FROM json_each(?) j CROSS JOIN host h ON h.name = j.value"
 
 _MAX_VNI = 2**24 - 1
 _MAX_NETWORK = 2**32 - 1
@@ -102,6 +107,15 @@ class SqliteTransaction:
             self._hosts[name] = records.HostRecord(*row) if row else None
         return self._hosts[name]
 
+    def hosts(self, names: Iterable[str]) -> dict[str, records.HostRecord | None]:
+        """Many of them at once."""
+        unknown = [name for name in names if name not in self._hosts]
+        if len(unknown) > 1:
+            self._hosts.update(dict.fromkeys(unknown))
+            rows = self.db.execute(_HOSTS_BY_NAME, (json.dumps(unknown),))
+            self._hosts.update((row[1], records.HostRecord(*row)) for row in rows)
+        return {name: self.host(name) for name in names}
+
     def vpc(self, name: str) -> records.VpcRecord | None:
         if name not in self._vpcs:
             row = self.db.execute("SELECT * FROM vpc WHERE name = ?", (name,)).fetchone()
@@ -183,6 +197,21 @@ class SqliteTransaction:
     def wrote(self) -> bool:
         return bool(self._revision)
 
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """What the block has written is undone when an index refuses some of it, and sqlite3.IntegrityError
+        goes on. Only the tables and the revision are: the block must not do anything else."""
+        before = self._revision
+        self.db.execute("SAVEPOINT attempt")
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            self.db.execute("ROLLBACK TO attempt")
+            self._revision = before
+            raise
+        finally:
+            self.db.execute("RELEASE attempt")
+
     def take(self, counter: str, count: int) -> int:
         """Advance a counter; the last of the `count` numbers that are now taken."""
         row = self.db.execute(
@@ -206,6 +235,12 @@ class SqliteTransaction:
         elif outcome is not Outcome.UNCHANGED:
             self.events.append(events.Event(EventType.MODIFIED, ref, self.revision))
         return Result(ref, outcome)
+
+    def created(self, refs: Sequence[kinds.Ref]) -> list[Result]:
+        """The same of many objects that are new."""
+        added = bulk.tuples(events.Event, repeat(EventType.ADDED), refs, repeat(self.revision), repeat(None))
+        self.events.extend(added)
+        return bulk.tuples(Result, refs, repeat(Outcome.CREATED))
 
     def put(self, table: str, key: Any, fact: Any) -> None:
         """The planner is to know this fact."""
@@ -254,6 +289,12 @@ class SqliteTransaction:
     # --------------------------------------------------------------------------------------------- applying
 
     def _apply(self, wanted: Sequence[objects.Declared]) -> list[Result]:
+        made = fresh.create(self, wanted)
+        results = made if made is not None else self._apply_any(wanted)
+        self.committed.results.extend(results)
+        return results
+
+    def _apply_any(self, wanted: Sequence[objects.Declared]) -> list[Result]:
         refs = [obj.ref for obj in wanted]
         _check_once(refs)
         results: dict[int, Result] = {}
@@ -270,9 +311,7 @@ class SqliteTransaction:
             (ref, obj) for ref, obj in zip(refs, wanted, strict=True) if isinstance(obj, objects.Endpoint)
         ]
         rest = iter(endpoints.apply(self, many))
-        ordered = [results.get(index) or next(rest) for index in range(len(wanted))]
-        self.committed.results.extend(ordered)
-        return ordered
+        return [results.get(index) or next(rest) for index in range(len(wanted))]
 
     def _apply_host(self, obj: objects.Host) -> Result:
         ref, spec = obj.ref, records.spec_text(obj.spec)

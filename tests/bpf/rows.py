@@ -36,10 +36,15 @@ class Sent:
     inner: bytes | None = None
     control: bool = False
     tos: int | None = None
+    vni: int | None = None
+    """Where it is not the row's own VPC."""
 
     def check(self, found: Tunnel, *, src: str, vni: int) -> None:
         assert (found.src, found.dst) == (src, self.dst)
-        assert (found.header.vni, found.header.control) == (vni, self.control)
+        assert (found.header.vni, found.header.control) == (
+            vni if self.vni is None else self.vni,
+            self.control,
+        )
         assert found.header.options == self.options
         assert self.inner is None or found.inner == self.inner
         assert self.tos is None or found.tos == self.tos
@@ -103,12 +108,14 @@ def all_of(*checks: Setup) -> Setup:
     return check
 
 
-def direct_is(vni: int, addr: str, host: str | None) -> Setup:
-    """The direct path to `addr` leads to `host`, confirmed just now; None: there is none."""
+def direct_is(vni: int, addr: str, host: str | None, *, own_vni: int | None = None) -> Setup:
+    """The direct path to `addr` leads to `host`, confirmed just now; None: there is none.
+    `own_vni`: VPC of the endpoint, if it is not `vni`."""
 
     def check(found: Machine) -> None:
         assert found.direct_host(vni, addr) == host
         if host is not None:
+            assert found.direct_vni(vni, addr) == (vni if own_vni is None else own_vni)
             assert (found.direct_age_ms(vni, addr) or 0) < machine.SOFT_MS // 5
 
     return check

@@ -157,6 +157,11 @@ def arrived(
     return packets.tunnel(found, src=src, dst=US, vni=vni, options=options, **fields)
 
 
+def named(frame: bytes, *, dst: bytes = layout.ROUTER_MAC, src: bytes = b"") -> bytes:
+    """An inner frame whose MACs say who is meant."""
+    return dst + (src or frame[6:12]) + frame[12:]
+
+
 def rts(hop: Hop, host: str = H2) -> tuple[geneve.Option, ...]:
     return (Rts(number(host), hop),)
 

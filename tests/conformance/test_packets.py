@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 
-from mizar.abi import geneve, layout
+from mizar.abi import geneve, layout, macs
 from mizar.abi.verdicts import BY_NUMBER, Verdict
 from mizar.dataplane import fake, kernel, netns, programs, protocol
 from mizar.dataplane.evaluation import packet
@@ -217,7 +217,12 @@ def _fill_direct(bench: Bench, rng: random.Random) -> None:
         for address in rng.sample(ADDRESSES, 3):
             # Never 0: the programs' clock is behind ours by up to a tick.
             age = rng.choice([1000, SOFT_MS + 30_000, HARD_MS + 30_000])
-            row = {"host": rng.choice((*HOSTS, FOREIGN)), "confirmed": (now - age) & 0xFFFFFFFF}
+            own_vni = rng.choice([vni] * 4 + list(VNIS))
+            row = {
+                "host": rng.choice((*HOSTS, FOREIGN)),
+                "confirmed": (now - age) & 0xFFFFFFFF,
+                "vni": own_vni,
+            }
             _put(bench, layout.Table.DIRECT4, ((vni, address), row))
 
 
@@ -269,8 +274,8 @@ def _options(rng: random.Random, *, control: bool) -> bytes:
     """Geneve options: usually none or RTS, sometimes several, sometimes strange."""
     known: list[geneve.Option] = [
         geneve.Rts(rng.choice((*HOSTS, FOREIGN)), rng.choice([0, 1, 1, 2, 2, 3, 4])),
-        geneve.Here(rng.choice(ADDRESSES)),
-        geneve.Forget(rng.choice(ADDRESSES)),
+        geneve.Here(rng.choice(ADDRESSES), rng.choice((0, 0, *VNIS))),
+        geneve.Forget(rng.choice(ADDRESSES), rng.choice((0, *VNIS))),
         geneve.Echo(rng.randrange(1 << 32), reply=rng.random() < 0.3),
     ]
     strange = [b"\x01\x02\x03\x00", b"\x01\x02\x83\x01abcd", b"\xff\x4d\x01\x01abcd", b"\x01\x02\x03\x1f"]
@@ -284,10 +289,25 @@ def _options(rng: random.Random, *, control: bool) -> bytes:
     return b"".join(raw)
 
 
+def _inner_macs(rng: random.Random) -> bytes:
+    """Usually such as say nothing; else they name somebody, or stand in the wrong place."""
+    if rng.random() < 0.6:
+        return layout.ROUTER_MAC + MACS["e1"]
+    vni = rng.choice((*VNIS, 0))
+    names = [
+        macs.via(rng.choice(ADDRESSES)),
+        macs.prefer(rng.choice(ADDRESSES)),
+        macs.peer(vni, forwarded=rng.random() < 0.3),
+        macs.GATEWAY,
+        b"\x06" + rng.randbytes(5),
+    ]
+    return rng.choice([layout.ROUTER_MAC, *names]) + rng.choice([MACS["e1"], names[2], *names])
+
+
 def _tunnel_frame(rng: random.Random) -> bytes:
     control = rng.random() < 0.2
     options = _options(rng, control=control)
-    inner = layout.ROUTER_MAC + MACS["e1"] + rng.choice([b"\x08\x00"] * 12 + [b"\x86\xdd"])
+    inner = _inner_macs(rng) + rng.choice([b"\x08\x00"] * 12 + [b"\x86\xdd"])
     inner += _ip(rng, rng.choice(ADDRESSES), rng.choice(ADDRESSES))
     first = rng.choice([len(options) // 4] * 20 + [0x40, 0x3F])
     protocol = rng.choice([b"\x65\x58"] * 20 + [b"\x08\x00"])
@@ -365,9 +385,12 @@ def _compare(seen: Seen, outcome: Outcome, frame: bytes) -> None:
         assert actual == _expected_bytes(sent, actual), what
 
 
-def _learnt(plane: protocol.DataPlane) -> dict[tuple[int, int], int]:
+def _learnt(plane: protocol.DataPlane) -> dict[tuple[int, int], tuple[int, int]]:
     keys, values = plane.dump(layout.Table.DIRECT4)
-    return {(int(k["vni"]), int(k["addr"])): int(v["host"]) for k, v in zip(keys, values, strict=True)}
+    return {
+        (int(k["vni"]), int(k["addr"])): (int(v["host"]), int(v["vni"]))
+        for k, v in zip(keys, values, strict=True)
+    }
 
 
 def _frame_for(rng: random.Random, bench: Bench, program: Program) -> tuple[int, bytes]:

@@ -249,6 +249,11 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
         found = self.get(Table.DIRECT4, (vni, number(addr)))
         return None if found is None else str(ipaddress.IPv4Address(int(found["host"])))
 
+    def direct_vni(self, vni: int, addr: str) -> int | None:
+        """VPC of the endpoint that the direct path leads to."""
+        found = self.get(Table.DIRECT4, (vni, number(addr)))
+        return None if found is None else int(found["vni"])
+
     def direct_age_ms(self, vni: int, addr: str) -> int | None:
         found = self.get(Table.DIRECT4, (vni, number(addr)))
         return None if found is None else (now_ms() - int(found["confirmed"])) & 0xFFFFFFFF

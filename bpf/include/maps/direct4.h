@@ -30,21 +30,29 @@ static __always_inline const struct mz_direct *mz_direct4_get(const struct mz_ad
 	return bpf_map_lookup_elem(&mz_direct4, key);
 }
 
+/* Endpoints of this host are found without; those of a peer VPC are not. */
+static __always_inline bool mz_direct4_may_be(const struct mz_direct *fresh, __u32 vni)
+{
+	const struct mz_host *host = mz_host_seek(fresh->host);
+
+	return mz_is_other(host) || (host && fresh->vni != vni);
+}
+
 /*
- * @key is on @host, says the traffic. A confirmed entry is written once a second
- * at most, and in place: neither costs a packet an update of the hash.
+ * @key, an endpoint of VPC @vni, is on @host, says the traffic. A confirmed entry is written once a
+ * second at most, and in place: neither costs a packet an update of the hash.
  */
-static __always_inline void mz_direct4_learn(const struct mz_addr_key4 *key, __be32 host)
+static __always_inline void mz_direct4_learn(const struct mz_addr_key4 *key, __be32 host, __u32 vni)
 {
 	struct mz_direct *known = bpf_map_lookup_elem(&mz_direct4, key);
-	struct mz_direct fresh = {.host = host, .confirmed = mz_now_ms(), .vni = key->vni};
+	struct mz_direct fresh = {.host = host, .confirmed = mz_now_ms(), .vni = vni};
 
-	if (known && known->host == host) {
+	if (known && known->host == host && known->vni == vni) {
 		if (mz_direct4_age(known) > MZ_DIRECT4_QUIET_MS)
 			known->confirmed = fresh.confirmed;
 		return;
 	}
-	if (mz_is_other(mz_host_seek(host)))
+	if (mz_direct4_may_be(&fresh, key->vni))
 		bpf_map_update_elem(&mz_direct4, key, &fresh, BPF_ANY);
 }
 

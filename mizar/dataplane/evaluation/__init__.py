@@ -3,6 +3,7 @@
 
     tables.py     what the tables say, as values
     packet.py     bytes of packets: headers, checksums, envelopes
+    inside.py     the inner frame of a tunnel packet: which endpoints are meant
     outcome.py    what a program run leads to
     choose.py     to which host next
     answers.py    ARP and ICMP, said by the network itself

@@ -50,11 +50,13 @@ class Sent:
 
 @dataclasses.dataclass(frozen=True)
 class Learn:
-    """Endpoint (vni, address) is on `host`, confirmed now."""
+    """Who is (vni, address) to endpoints of this host is on `host`, confirmed now."""
 
     vni: int
     address: int
     host: int
+    own_vni: int
+    """Of the endpoint's own VPC: another one if that is a peer."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,6 +82,8 @@ class Port:
 class Direct:
     host: int
     confirmed: int
+    vni: int
+    """Of the endpoint's own VPC."""
 
 
 class Tables:
@@ -154,7 +156,7 @@ class Tables:
 
     def direct(self, vni: int, address: int) -> Direct | None:
         row = self._lookup(layout.Table.DIRECT4, (vni, address))
-        return None if row is None else Direct(int(row["host"]), int(row["confirmed"]))
+        return None if row is None else Direct(int(row["host"]), int(row["confirmed"]), int(row["vni"]))
 
     def port(self, ifindex: int) -> Port | None:
         row = self._lookup(layout.Table.PORTS, ifindex)

@@ -9,7 +9,8 @@ from typing import Final
 
 from mizar.abi import decode, geneve, layout
 from mizar.abi.verdicts import Verdict
-from mizar.dataplane.evaluation import choose, outcome, packet, tables
+from mizar.dataplane.evaluation import choose, inside, outcome, packet, tables
+from mizar.dataplane.evaluation.inside import Inner
 from mizar.dataplane.evaluation.outcome import CountRx, Effect, Outcome, Sent, To
 
 _QUIET_MS: Final = 1000
@@ -48,15 +49,6 @@ class _Wire:
         return len(self.frame) - self.inner_at
 
 
-@dataclasses.dataclass(frozen=True)
-class _Inner:
-    """What forwarding needs of the inner packet."""
-
-    src: int
-    dst: int
-    tos: int
-
-
 def evaluate(view: tables.Tables, frame: bytes, now: int, *, at_xdp: bool) -> Outcome:
     """`now`: milliseconds of the monotonic clock."""
     config = view.config()
@@ -71,7 +63,7 @@ def evaluate(view: tables.Tables, frame: bytes, now: int, *, at_xdp: bool) -> Ou
     in_transit = hop in (layout.Hop.DIVIDER, layout.Hop.BOUNCER)
     if at_xdp and not in_transit:
         return outcome.passed(Verdict.TO_TC)
-    inner = _read_inner(wire.inner)
+    inner = inside.read(wire.inner, wire.header.vni)
     if isinstance(inner, Verdict):
         return outcome.drop(inner)
     passed_on = _pass_on(wire, inner) if in_transit else None
@@ -128,17 +120,6 @@ def _refusal(view: tables.Tables, ip: packet.Ip, frame: bytes, udp_len: int) -> 
     return None if view.is_peer(ip.src) else Verdict.DROP_FOREIGN_PEER
 
 
-def _read_inner(inner: bytes) -> _Inner | Verdict:
-    if len(inner) < packet.ETH_LEN:
-        return Verdict.DROP_INNER_MALFORMED
-    if packet.ethertype(inner) != packet.ETH_P_IP:
-        return Verdict.DROP_INNER_NOT_IPV4
-    ip = packet.read_ip(inner[packet.ETH_LEN :])
-    if ip is None or not ip.is_sound(len(inner) - packet.ETH_LEN):
-        return Verdict.DROP_INNER_MALFORMED
-    return _Inner(ip.src, ip.dst, ip.tos)
-
-
 # ---------------------------------------------------------------- control
 
 
@@ -149,8 +130,9 @@ def _control(wire: _Wire) -> Outcome:
     if echo is not None:
         return outcome.passed() if echo.reply else _echo(wire)
     if here is not None:
-        local = wire.view.endpoint(header.vni, here.addr) is not None
-        effects = () if local else _learn(wire, here.addr, wire.src)
+        own_vni = here.vni or header.vni
+        local = wire.view.endpoint(own_vni, here.addr) is not None
+        effects = () if local else _learn(wire, outcome.Learn(header.vni, here.addr, wire.src, own_vni))
         return Outcome(Verdict.LEARNT, outcome.Action.DROP, effects=effects)
     if forget is not None:
         known = wire.view.direct(header.vni, forget.addr)
@@ -178,22 +160,27 @@ def _echo(wire: _Wire) -> Outcome:
     return outcome.send(Verdict.ECHO, Sent(frame, To.BACK))
 
 
-def _learn(wire: _Wire, address: int, host: int) -> tuple[Effect, ...]:
-    vni = wire.header.vni
-    known = wire.view.direct(vni, address)
-    if known is not None and known.host == host:
+def _learn(wire: _Wire, lesson: outcome.Learn) -> tuple[Effect, ...]:
+    """The lesson, unless it has been learnt just now, or is no news or nonsense."""
+    known = wire.view.direct(lesson.vni, lesson.address)
+    if known is not None and (known.host, known.vni) == (lesson.host, lesson.own_vni):
         is_old = decode.age_ms(known.confirmed, wire.now) > _QUIET_MS
-        return (outcome.Learn(vni, address, host),) if is_old else ()
-    return (outcome.Learn(vni, address, host),) if wire.view.is_peer(host) else ()
+        return (lesson,) if is_old else ()
+    host = wire.view.host(lesson.host)
+    # Endpoints of this host are found without; those of a peer VPC are not.
+    may_be = host is not None and (not host.is_self or lesson.own_vni != lesson.vni)
+    return (lesson,) if may_be else ()
 
 
 # ---------------------------------------------------------------- arriving
 
 
-def _arrive(wire: _Wire, inner: _Inner, endpoint: tables.Endpoint) -> Outcome:
+def _arrive(wire: _Wire, inner: Inner, endpoint: tables.Endpoint) -> Outcome:
     """For an endpoint of this host."""
     rts = wire.rts
-    learnt = _learn(wire, inner.src, rts.host if rts else wire.src)
+    host = rts.host if rts else wire.src
+    lesson = outcome.Learn(inner.vni, inner.src, host, inner.sender_vni)
+    learnt = _learn(wire, lesson) if inner.src else ()
     ecn = packet.ecn_out(wire.tos, inner.tos)
     if ecn is None:
         return outcome.drop(Verdict.DROP_ECN, *learnt)
@@ -206,8 +193,10 @@ def _arrive(wire: _Wire, inner: _Inner, endpoint: tables.Endpoint) -> Outcome:
     effects = (*learnt, CountRx(endpoint.slot, wire.inner_size))
     delivered = Sent(frame, To.ENDPOINT, ifindex=endpoint.ifindex)
     if rts is None or not wire.view.is_peer(rts.host):
+        if rts is not None and inner.peer_vni:  # the sender's host is this one
+            effects += _learn(wire, outcome.Learn(inner.peer_vni, inner.dst, rts.host, inner.vni))
         return outcome.send(Verdict.DELIVERED, delivered, effects=effects)
-    message = _message(wire, frame, geneve.Here(inner.dst), rts.host)
+    message = _message(wire, inner, frame, geneve.Here(inner.dst, _told_vni(inner)), rts.host)
     return outcome.send(Verdict.DELIVERED_HERE, delivered, message, effects=effects)
 
 
@@ -216,12 +205,17 @@ def _decapsulated(wire: _Wire) -> bytes:
     return wire.frame[: packet.ETH_LEN] + wire.frame[wire.inner_at + packet.ETH_LEN :]
 
 
-def _message(wire: _Wire, frame: bytes, option: geneve.Option, host: int) -> Sent:
+def _told_vni(inner: Inner) -> int:
+    """In HERE and FORGET: the endpoint's own VPC, if the sender knows it in another."""
+    return inner.vni if inner.peer_vni else 0
+
+
+def _message(wire: _Wire, inner: Inner, frame: bytes, option: geneve.Option, host: int) -> Sent:
     """`option` told to `host`, quoting the start of the bare inner `frame`."""
     ethertype = packet.ETH_P_IP if len(frame) <= _QUOTE else packet.ETH_P_QUOTE
     quote = ethertype.to_bytes(2, "big") + frame[packet.ETH_LEN : _QUOTE]
     tunnel = packet.envelope(
-        geneve.Header(wire.header.vni, control=True, options=(option,)),
+        geneve.Header(inner.sender_vni, control=True, options=(option,)),
         layout.ROUTER_MAC * 2 + quote,
         src=wire.config.address,
         dst=host,
@@ -235,11 +229,11 @@ def _message(wire: _Wire, frame: bytes, option: geneve.Option, host: int) -> Sen
 # ---------------------------------------------------------------- passing on
 
 
-def _question(wire: _Wire, inner: _Inner) -> choose.Question:
+def _question(wire: _Wire, inner: Inner) -> choose.Question:
     return choose.Question(wire.header.vni, inner.dst, wire.sport, wire.config.address)
 
 
-def _pass_on(wire: _Wire, inner: _Inner) -> Outcome:
+def _pass_on(wire: _Wire, inner: Inner) -> Outcome:
     """Divide, bounce."""
     onward = _divide_or_bounce(wire, inner)
     if isinstance(onward, Verdict):
@@ -255,7 +249,7 @@ def _pass_on(wire: _Wire, inner: _Inner) -> Outcome:
     return outcome.send(verdict, sent, effects=onward.counted(wire.inner_size))
 
 
-def _divide_or_bounce(wire: _Wire, inner: _Inner) -> choose.Answer:
+def _divide_or_bounce(wire: _Wire, inner: Inner) -> choose.Answer:
     question = _question(wire, inner)
     vpc = wire.view.vpc(wire.header.vni)
     if wire.rts and wire.rts.hop == layout.Hop.DIVIDER and vpc is not None and vpc.divides:
@@ -266,12 +260,13 @@ def _divide_or_bounce(wire: _Wire, inner: _Inner) -> choose.Answer:
     return answer
 
 
-def _stale(wire: _Wire, inner: _Inner) -> Outcome:
+def _stale(wire: _Wire, inner: Inner) -> Outcome:
     """A direct packet for an endpoint that is not here: it starts over, and its sender is told."""
     onward: choose.Answer = Verdict.DROP_UNKNOWN_VNI
     if wire.view.vpc(wire.header.vni) is not None:
         onward = choose.in_vpc(wire.view, _question(wire, inner), own_networks=True)
-    forget = _message(wire, _decapsulated(wire), geneve.Forget(inner.dst), wire.src)
+    option = geneve.Forget(inner.dst, _told_vni(inner))
+    forget = _message(wire, inner, _decapsulated(wire), option, wire.src)
     if isinstance(onward, Verdict):
         return outcome.send(onward, forget)
     counted = onward.counted(wire.inner_size)

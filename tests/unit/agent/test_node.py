@@ -319,5 +319,5 @@ def test_down_is_a_flag_of_the_host(host: Host) -> None:
 
 
 def test_unknown_table_is_named(host: Host) -> None:
-    with pytest.raises(errors.NotFoundError, match="table 'flows' does not exist: there are config, hosts"):
-        host.node.read_table("flows")
+    with pytest.raises(errors.NotFoundError, match="table 'arp' does not exist: there are config, hosts"):
+        host.node.read_table("arp")

@@ -207,7 +207,7 @@ def test_default_socket_and_pins_follow_state_directory_and_name() -> None:
     ("wrong", "says"),
     [
         ({"log_level": "loud"}, "log level 'loud'"),
-        ({"map_sizes": {"flows": 1}}, "table 'flows': must be one of config, hosts"),
+        ({"map_sizes": {"arp": 1}}, "table 'arp': must be one of config, hosts"),
         ({"map_sizes": {"hosts": 0}}, "size 0 of table hosts"),
     ],
 )

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from mizar import errors
-from mizar.agent import service, simulated
+from mizar.agent import health, service, simulated
 from mizar.rpc import client, failures, server, values, wire
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
@@ -199,3 +199,32 @@ def test_values_of_messages() -> None:
     assert values.mac("02:00:00:00:00:01") == b"\x02\0\0\0\0\x01"
     with pytest.raises(ValueError, match="six octets"):
         values.mac("02:00")
+
+
+# ---------------------------------------------------------------- health
+
+
+def test_health_is_streamed_until_the_caller_goes(socket: str, answering: service.NodeService) -> None:
+    key = health.Key("blue", "web-1", "blue/shop")
+    board = answering.node.health
+    board.report(key, health.Result(True))
+    with client.connect(socket) as stub:
+        stream = iter(stub.WatchHealth(node_pb2.WatchHealthRequest(), timeout=10))
+        first = next(stream)
+        assert (first.key.endpoint.vpc, first.key.endpoint.name, first.key.service) == tuple(key)
+        assert first.healthy
+        board.report(key, health.Result(False, "connection refused"))
+        assert next(stream).message == "connection refused"
+
+
+def test_server_that_stops_ends_the_health_stream(
+    tmp_path: pathlib.Path, answering: service.NodeService
+) -> None:
+    running = server.Server(answering, server.Listen((f"unix://{tmp_path}/agent.sock",)))
+    with client.connect(running.targets[0]) as stub:
+        stream = iter(stub.WatchHealth(node_pb2.WatchHealthRequest(), timeout=10))
+        answering.node.health.report(health.Key("blue", "web-1", "blue/shop"), health.Result(True))
+        next(stream)
+        running.stop()
+        with pytest.raises(grpc.RpcError):
+            next(stream)

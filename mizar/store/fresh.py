@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The short way for a request of endpoints of one VPC that are all new: columns from request to tables.
+
+What holds:
+  - It does what `endpoints` does for such a request, or nothing: whatever is out of the ordinary (a name or
+    an address that is taken, a host that is not there) sends the request the long way, which also finds the
+    words for what is wrong.
+  - The unique indexes say whether names and addresses are free, so nothing is looked up before.
+
+A thing that is done to every endpoint by itself costs 0.1 us and more; to a column of them a third of that.
+Objects of a large request are not in the processor's caches, so each is looked at once.
+"""
+
+from __future__ import annotations
+
+import operator
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mizar.model import addresses, bulk, facts, kinds, objects, rules
+from mizar.store import records
+from mizar.store.protocol import Result
+
+if TYPE_CHECKING:
+    from mizar.store.transaction import SqliteTransaction
+
+_INSERT: Final = "INSERT INTO endpoint VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
+_CLAIM: Final = "INSERT INTO address VALUES (?, ?, ?, ?)"
+
+_FIELDS: Final = operator.attrgetter(
+    "spec.type",
+    "metadata.vpc",
+    "metadata.name",
+    "metadata.labels",
+    "spec.network",
+    "spec.host",
+    "spec.addresses",
+    "spec.netns",
+    "spec.ifname",
+)
+
+
+class _Columns(NamedTuple):
+    """The endpoints of the request, each at the same place in every column."""
+
+    vpc: records.VpcRecord
+    names: Sequence[str]
+    labels: Sequence[str]
+    networks: Sequence[records.NetworkRecord]
+    hosts: Sequence[records.HostRecord]
+    raw: Sequence[bytes]
+    """Addresses as the store keeps them."""
+    numbers: Sequence[int]
+    netns: Sequence[str]
+    ifnames: Sequence[str]
+
+
+def create(tx: SqliteTransaction, wanted: Sequence[objects.Declared]) -> list[Result] | None:
+    """Create all of them, or None when the request must go the long way."""
+    columns = _read(tx, wanted) if set(map(type, wanted)) == {objects.Endpoint} else None
+    if columns is None:
+        return None
+    try:
+        with tx.attempt():
+            serials = tx.take_serials(len(wanted))
+            _write(tx, serials, columns)
+    except sqlite3.IntegrityError:
+        return None
+    tx.put_many("endpoint", dict(zip(serials, _facts(serials, columns), strict=True)))
+    came: Counter[records.NetworkRecord | records.HostRecord] = Counter(columns.networks)
+    came.update(columns.hosts)
+    for record, count in came.items():
+        tx.count(record, live=count, total=count)
+    return tx.created(bulk.tuples(kinds.Ref, repeat(kinds.ENDPOINT), repeat(columns.vpc.name), columns.names))
+
+
+def _read(tx: SqliteTransaction, wanted: Sequence[objects.Declared]) -> _Columns | None:
+    """The request as columns; None when something in it needs a closer look."""
+    types, vpcs, names, labels, networks, hosts, given, netns, ifnames = zip(
+        *map(_FIELDS, wanted), strict=True
+    )
+    vpc = tx.vpc(vpcs[0])
+    if vpc is None or vpc.deleted is not None or set(vpcs) != {vpc.name}:
+        return None
+    if set(types) != {"simple"} or set(map(len, given)) != {1}:
+        return None
+    raw = [addresses.packed(text) for (text,) in given]
+    numbers = addresses.numbers(raw)
+    known_networks = _usable_networks(tx, vpc, networks, numbers)
+    known_hosts = _usable_hosts(tx, hosts)
+    if known_networks is None or known_hosts is None:
+        return None
+    return _Columns(
+        vpc,
+        names,
+        [records.labels_text(some) if some else "" for some in labels],
+        list(map(known_networks.__getitem__, networks)),
+        list(map(known_hosts.__getitem__, hosts)),
+        raw,
+        numbers,
+        [text or "" for text in netns],
+        [text or "" for text in ifnames],
+    )
+
+
+def _usable_networks(
+    tx: SqliteTransaction, vpc: records.VpcRecord, names: Sequence[str], numbers: Sequence[int]
+) -> Mapping[str, records.NetworkRecord] | None:
+    """The networks by name, if they are there and may have these addresses."""
+    inside: dict[str, list[int]] = {name: [] for name in names}
+    for name, number in zip(names, numbers, strict=True):
+        inside[name].append(number)
+    present = tx.networks(vpc.vni)
+    siblings = [record.fact for record in present.values()]
+    known = {}
+    for name, its_numbers in inside.items():
+        record = present.get(name)
+        if record is None or record.deleted is not None:
+            return None
+        if not rules.AddressRules(vpc.fact, record.fact, siblings).allow(its_numbers):
+            return None
+        known[name] = record
+    return known
+
+
+def _usable_hosts(tx: SqliteTransaction, names: Sequence[str]) -> Mapping[str, records.HostRecord] | None:
+    """The hosts by name, if they are there."""
+    found = tx.hosts(set(names))
+    known = {name: host for name, host in found.items() if host is not None and host.deleted is None}
+    return known if len(known) == len(found) else None
+
+
+def _write(tx: SqliteTransaction, serials: Sequence[int], columns: _Columns) -> None:
+    """sqlite3.IntegrityError: a name or an address is not free."""
+    vnis = [columns.vpc.vni] * len(serials)
+    networks = [network.id for network in columns.networks]
+    tx.db.executemany(
+        _INSERT,
+        zip(
+            serials,
+            vnis,
+            columns.names,
+            networks,
+            [host.serial for host in columns.hosts],
+            columns.raw,
+            repeat(0),  # not automatic
+            columns.netns,
+            columns.ifnames,
+            columns.labels,
+            repeat(tx.revision),
+            repeat(tx.now),
+            strict=False,
+        ),
+    )
+    # In the order of the table, whose rows then follow each other on its pages.
+    tx.db.executemany(_CLAIM, sorted(zip(vnis, columns.numbers, networks, serials, strict=True)))
+
+
+def _facts(serials: Sequence[int], columns: _Columns) -> list[facts.EndpointFact]:
+    """A million of them are held, so they share the names of hosts and the numbers of networks."""
+    return bulk.tuples(
+        facts.EndpointFact,
+        serials,
+        repeat(columns.vpc.vni),
+        columns.names,
+        [network.id for network in columns.networks],
+        [host.name for host in columns.hosts],
+        zip(columns.numbers, strict=True),
+        columns.netns,
+        columns.ifnames,
+        repeat(False),  # does not forward
+    )
