@@ -69,6 +69,8 @@ class Host(node_pb2_grpc.NodeServicer):
     def _upsert(self, tables: node_pb2.Tables) -> None:
         if tables.endpoints:
             self._put(_endpoint_rows(tables.endpoints))
+        for alike in tables.endpoint_sets:
+            self._put(_endpoint_set_rows(alike))
         if tables.locations:
             self._put(rows.locations(tables.locations, slots=self._slots_of(tables.locations)))
         if tables.shards:
@@ -101,8 +103,18 @@ def _endpoint_rows(entries: Sequence[node_pb2.Endpoint]) -> rows.Batch:
     keys["vni"] = [entry.vni for entry, _ in pairs]
     keys["addr"] = [address for _, address in pairs]
     values["ifindex"] = 1
-    macs = b"".join(entry.mac for entry, _ in pairs)
+    macs = b"".join([entry.mac for entry, _ in pairs])
     values["mac"] = np.frombuffer(macs, dtype="u1").reshape(-1, 6)
+    return rows.Batch(layout.Table.ENDPOINTS4, keys, values, [])
+
+
+def _endpoint_set_rows(alike: node_pb2.EndpointSet) -> rows.Batch:
+    spec = layout.TABLES[layout.Table.ENDPOINTS4]
+    keys, values = spec.keys(len(alike.names)), spec.values(len(alike.names))
+    keys["vni"] = alike.common.vni
+    keys["addr"] = alike.addresses
+    values["ifindex"] = 1
+    values["mac"] = np.frombuffer(alike.macs, dtype="u1").reshape(-1, 6)
     return rows.Batch(layout.Table.ENDPOINTS4, keys, values, [])
 
 

@@ -33,6 +33,10 @@ struct mz_question {
 	__u16 pad;
 };
 
+/* In place of a verdict: the destination is a scaled endpoint, and this host is its bouncer. */
+#define MZ_SCALED 0xfcu
+_Static_assert(MZ_VERDICT_MAX <= MZ_SCALED, "a verdict and MZ_SCALED fit one byte");
+
 /* To be called once the packet is really on its way. */
 static __always_inline void mz_count_roles(const struct mz_next *next, __u32 bytes)
 {
@@ -77,10 +81,10 @@ static __always_inline mz_exit mz_choose_host(const struct mz_question *q, struc
 	if (location->host == q->self)
 		return MZ_DROP_NOT_HERE;
 	mz_next_host(next, location->host);
-	if (!next->via)
-		return MZ_DROP_UNKNOWN_HOST;
-	next->hop = MZ_HOP_ENDPOINT;
 	next->bouncer_slot = location->slot;
+	if (unlikely(!next->via))
+		return location->host ? MZ_DROP_UNKNOWN_HOST : MZ_SCALED;
+	next->hop = MZ_HOP_ENDPOINT;
 	return MZ_V_TO_ENDPOINT_HOST;
 }
 

@@ -8,7 +8,7 @@
 #ifndef MIZAR_ECN_H
 #define MIZAR_ECN_H
 
-#include "csum.h"
+#include "wire.h"
 
 #define MZ_ECN_MASK 3
 #define MZ_ECN_NOT_ECT 0
@@ -37,6 +37,20 @@ static __always_inline void mz_ecn_set(struct iphdr *ip, __u8 ecn)
 
 	*word = (old & bpf_htons(0xfffc)) | bpf_htons(ecn);
 	ip->check = mz_csum_fold(mz_csum_unfold(ip->check) + mz_csum_swap16(old, *word));
+}
+
+/* Into the inner header, while the outer one is still in front of it. */
+static __always_inline bool mz_ecn_unwrap(struct __sk_buff *skb, const struct mz_wire *w)
+{
+	struct iphdr *ip = (void *)(long)skb->data + MZ_OFF_OPTIONS + (w->opts & 0xfc) + MZ_ETH_LEN;
+	__u8 ecn = mz_ecn_out(w->tos, w->inner_tos);
+
+	if (ecn == (w->inner_tos & MZ_ECN_MASK))
+		return true;
+	if (ecn == MZ_ECN_DROP || (void *)(ip + 1) > (void *)(long)skb->data_end)
+		return false;
+	mz_ecn_set(ip, ecn);
+	return true;
 }
 
 #endif

@@ -5,15 +5,11 @@
 #ifndef MIZAR_FIRST_HOP_H
 #define MIZAR_FIRST_HOP_H
 
-#include "arp.h"
-#include "icmp.h"
-#include "outgoing.h"
-#include "maps/flows4.h"
-#include "maps/frags4.h"
-#include "maps/watched.h"
-#include "maps/services4.h"
-#include "maps/maglev4.h"
-#include "maps/backends4.h"
+#include "first_hop_arp.h"
+#include "first_hop_icmp.h"
+#include "refuse.h"
+#include "router.h"
+#include "scaled.h"
 #include "maps/gateways4.h"
 #include "maps/outside4.h"
 #include "maps/floating4.h"
@@ -30,11 +26,41 @@ struct mz_sender {
 static __always_inline mz_exit mz_deliver_local(struct __sk_buff *skb, const struct mz_sender *s,
 						const struct mz_endpoint *endpoint)
 {
+	mz_exit exit = mz_as_it_knows(skb, endpoint, s->port->vni, s->packet.src);
+
+	if (unlikely(exit != MZ_GO_ON))
+		return exit;
 	if (!mz_address_to(skb, endpoint))
 		return MZ_DROP_HELPER;
 	mz_count_tx(s->port->slot, s->bytes);
 	mz_count_rx(endpoint->slot, s->bytes);
 	return MZ_EXIT(MZ_V_LOCAL, mz_deliver(endpoint));
+}
+
+/* Global: see mz_next_replica(). */
+__noinline mz_exit mz_first_hop_onward(struct __sk_buff *skb, struct mz_outgoing *out)
+{
+	return out ? mz_onward(skb, out) : MZ_DROP_HELPER;
+}
+
+/* @found: MZ_TO_BACKEND or MZ_SCALED. */
+static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, const struct mz_sender *s,
+					       struct mz_outgoing *out, mz_exit found)
+{
+	struct mz_choice choice = {};
+	mz_exit exit = found == MZ_TO_BACKEND ? mz_to_backend(skb, out) : found;
+
+	if (exit == MZ_ASK)
+		exit = mz_ask_network(skb, out);
+	if (exit == MZ_SCALED) {
+		exit = mz_choose_here(skb, out, &choice);
+		if (exit == MZ_GO_ON)
+			exit = mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot,
+						&choice);
+		if (exit == MZ_DROP_NO_BACKEND)
+			return mz_refuse(skb, out->q.key.vni, s->port->addr);
+	}
+	return exit == MZ_GO_ON ? mz_first_hop_onward(skb, out) : exit;
 }
 
 static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_sender *s,
@@ -45,6 +71,7 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 		.q.self = s->config->underlay_addr,
 		.bytes = s->bytes,
 		.slot = s->port->slot,
+		.ifindex = skb->ifindex,
 		.on_link = on_link,
 		.tos = s->packet.tos,
 	};
@@ -59,29 +86,11 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 	out.shards = s->port->shards;
 	out.q.sport = mz_sport_of(mz_flow_of(&s->packet));
 	exit = mz_direct_path(skb, s->config, &out);
-	return exit == MZ_GO_ON ? mz_ask_network(skb, &out) : exit;
-}
-
-/* What each packet on the wire will carry, above the MTU? */
-static __always_inline bool mz_is_too_big(const struct __sk_buff *skb, const struct mz_packet4 *p,
-					  __u32 mtu)
-{
-	if (skb->gso_size)
-		return p->head + p->l4 + skb->gso_size > mtu;
-	return p->total > mtu;
-}
-
-static __always_inline bool mz_decrement_ttl(struct __sk_buff *skb)
-{
-	struct iphdr *ip = (void *)(long)skb->data + MZ_ETH_LEN;
-	__be16 *ttl = (__be16 *)&ip->ttl, old;
-
-	if ((void *)(ip + 1) > (void *)(long)skb->data_end)
-		return false;
-	old = *ttl;
-	*ttl = old - bpf_htons(0x100);
-	ip->check = mz_csum_fold(mz_csum_unfold(ip->check) + mz_csum_swap16(old, *ttl));
-	return true;
+	if (exit == MZ_GO_ON)
+		exit = mz_ask_network(skb, &out);
+	if (unlikely(exit == MZ_TO_BACKEND || exit == MZ_SCALED))
+		return mz_route_scaled(skb, s, &out, exit);
+	return exit;
 }
 
 /* Off-link is one router away, and we are the router. */
@@ -107,18 +116,6 @@ static __always_inline mz_exit mz_may_send(struct __sk_buff *skb, const struct m
 	if (mz_is_too_big(skb, p, s->port->mtu))
 		return mz_icmp_too_big(skb, s->port->mtu, p);
 	return MZ_GO_ON;
-}
-
-/* Bytes behind the packet: padding, or worse. They must not make the tunnel's packets too long. */
-static __always_inline mz_exit mz_trim(struct __sk_buff *skb, const struct mz_packet4 *p)
-{
-	__u32 len = MZ_ETH_LEN + p->total;
-
-	if (likely(skb->len == len))
-		return MZ_GO_ON;
-	if (skb->gso_size)
-		return MZ_DROP_MALFORMED_IP;
-	return bpf_skb_change_tail(skb, len, 0) ? MZ_DROP_HELPER : MZ_GO_ON;
 }
 
 static __always_inline mz_exit mz_first_hop_ip(struct __sk_buff *skb, struct mz_sender *s)

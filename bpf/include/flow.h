@@ -55,32 +55,41 @@ static __always_inline bool mz_flow_is_same(const struct mz_flow4 *a, const stru
 	       a->dport == b->dport && a->vni == b->vni;
 }
 
+/* @flags of mz_flow_make(): the backward entry must not be another flow's. */
+#define MZ_FLOW_NEW BPF_NOEXIST
+/* The same, but a dead one may go. */
+#define MZ_FLOW_NEW_OR_DEAD (BPF_NOEXIST | 0x100)
+
+/* May @other, which is in the table already, be overwritten by the entry that is to be made? */
+static __always_inline bool mz_flow_gives_way(const struct mz_flow_key4 *key,
+					      const struct mz_flow4 *other, __u32 flags)
+{
+	const struct mz_flow4 *known = bpf_map_lookup_elem(&mz_flows4, key);
+
+	if (!known || mz_flow_is_same(known, other))
+		return true;
+	return flags == MZ_FLOW_NEW_OR_DEAD && mz_flow_is_dead(key, known);
+}
+
 /*
- * Make a flow: @key becomes @flow, and backward; both are given the present time. @flags: BPF_NOEXIST if
- * the backward entry must not be another flow's, else BPF_ANY. MZ_GO_ON; MZ_FLOW_TAKEN: it is another's,
- * even if that is dead; MZ_DROP_FLOWS_FULL. Global: see mz_next_replica().
+ * Make a flow: @key becomes @flow, and backward; both are given the present time. MZ_GO_ON; MZ_FLOW_TAKEN;
+ * MZ_DROP_FLOWS_FULL. Global: see mz_next_replica().
  */
-__noinline mz_exit mz_flow_make(const struct mz_flow_key4 *key, struct mz_flow4 *flow, __u64 flags)
+__noinline mz_exit mz_flow_make(const struct mz_flow_key4 *key, struct mz_flow4 *flow, __u32 flags)
 {
 	struct mz_flow_key4 other_key;
 	struct mz_flow4 other;
-	const struct mz_flow4 *known;
-	long error;
 
 	if (!key || !flow)
 		return MZ_DROP_HELPER;
 	flow->seen = mz_now_s();
 	mz_flow_turn(key, flow, &other_key, &other);
-	error = bpf_map_update_elem(&mz_flows4, &other_key, &other, flags);
-	if (error && flags == BPF_NOEXIST) {
-		known = bpf_map_lookup_elem(&mz_flows4, &other_key);
-		if (known && !mz_flow_is_same(known, &other))
+	if (bpf_map_update_elem(&mz_flows4, &other_key, &other, BPF_NOEXIST)) {
+		if (!mz_flow_gives_way(&other_key, &other, flags))
 			return MZ_FLOW_TAKEN;
-		if (known)
-			error = bpf_map_update_elem(&mz_flows4, &other_key, &other, BPF_ANY);
+		if (bpf_map_update_elem(&mz_flows4, &other_key, &other, BPF_ANY))
+			return MZ_DROP_FLOWS_FULL;
 	}
-	if (error)
-		return MZ_DROP_FLOWS_FULL;
 	if (!bpf_map_update_elem(&mz_flows4, key, flow, BPF_ANY))
 		return MZ_GO_ON;
 	bpf_map_delete_elem(&mz_flows4, &other_key);

@@ -30,13 +30,14 @@ static __always_inline void *mz_wire_opt(void *data, const struct mz_wire *w, en
 }
 
 /* What a walk over the options found, and why it ended. */
-#define MZ_WALKED(exit, found) ((__u64)(exit) << 32 | (found))
+#define MZ_WALKED(exit, found) ((__u64)(exit) << 56 | (found))
+#define MZ_FOUND_MASK ((1ull << 56) - 1)
 
-static __always_inline __u32 mz_found(__u32 found, __u32 type, __u32 at)
+static __always_inline __u64 mz_found(__u64 found, __u32 type, __u32 at)
 {
-	__u32 shift = 8 * (type - 1) & 31;
+	__u32 shift = 8 * (type - 1) & 63;
 
-	return found >> shift & 0xff ? found : found | (at / 4 + 1) << shift;
+	return found >> shift & 0xff ? found : found | (__u64)(at / 4 + 1) << shift;
 }
 
 /*
@@ -45,7 +46,8 @@ static __always_inline __u32 mz_found(__u32 found, __u32 type, __u32 at)
  */
 static __always_inline __u64 mz_geneve_walk(void *data, void *end, __u32 opts)
 {
-	__u32 at = 0, found = 0;
+	__u64 found = 0;
+	__u32 at = 0;
 
 	for (int i = 0; i < MZ_MAX_GENEVE_OPTIONS && at < opts; i++) {
 		/* The mask is for the verifier: options end at 252. */
@@ -58,7 +60,7 @@ static __always_inline __u64 mz_geneve_walk(void *data, void *end, __u32 opts)
 		if (at + size > opts)
 			return MZ_WALKED(MZ_DROP_GENEVE_OPTION, 0);
 		if (opt->opt_class == bpf_htons(MZ_OPT_CLASS) && opt->type >= MZ_OPT_RTS &&
-		    opt->type <= MZ_OPT_ECHO) {
+		    opt->type <= MZ_OPT_REDIRECT) {
 			if (size != MZ_OPT_LEN)
 				return MZ_WALKED(MZ_DROP_GENEVE_OPTION, 0);
 			found = mz_found(found, opt->type, at);
@@ -105,9 +107,9 @@ static __always_inline mz_exit mz_geneve_options(void *data, void *end, struct m
 static __always_inline mz_exit mz_geneve_walked(void *data, void *end, struct mz_wire *w,
 						__u64 walked)
 {
-	mz_exit exit = walked >> 32;
+	mz_exit exit = walked >> 56;
 
-	w->found = walked;
+	w->found = walked & MZ_FOUND_MASK;
 	if (exit != MZ_GO_ON || !mz_wire_has(w, MZ_OPT_RTS))
 		return exit;
 	return mz_geneve_rts(data, end, w);

@@ -20,9 +20,11 @@ struct mz_outgoing {
 	struct mz_question q;
 	__u32 bytes;   /* of the frame, as it came */
 	__u32 slot;    /* mz_stats slot of who sends it; 0: it is counted already */
+	__u32 ifindex; /* of the endpoint that sends it; 0: none of this host */
 	__u32 network; /* of which an on-link destination is */
 	__u32 shards;
-	__u16 dst[3]; /* inner MACs */
+	__be32 prefer; /* backend that a scaled endpoint is asked for, as @dst says too; or 0 */
+	__u16 dst[3];  /* inner MACs */
 	__u16 src[3];
 	__u8 on_link;
 	__u8 tos;
@@ -89,6 +91,8 @@ __noinline mz_exit mz_ask_network(struct __sk_buff *skb, const struct mz_outgoin
 		exit = mz_choose_bouncer(&out->q, out->network, out->shards, &next);
 	else
 		exit = mz_choose_in_vpc(&out->q, mz_vpc_get(out->q.key.vni), false, &next);
+	if (unlikely(exit == MZ_SCALED))
+		mz_count_roles(&next, out->bytes);
 	if (exit >= MZ_DROP_FIRST || !next.via)
 		return exit;
 	if (!mz_encap(skb, out, &next, MZ_OPT_LEN))
@@ -96,6 +100,10 @@ __noinline mz_exit mz_ask_network(struct __sk_buff *skb, const struct mz_outgoin
 	mz_count_roles(&next, out->bytes);
 	return MZ_EXIT(exit, mz_send(config, next.via));
 }
+
+/* In place of a verdict: the destination is a scaled endpoint, and mz_to_backend() may know the way. */
+#define MZ_TO_BACKEND 0xfbu
+_Static_assert(MZ_VERDICT_MAX <= MZ_TO_BACKEND, "a verdict and MZ_TO_BACKEND fit one byte");
 
 /* The direct path, if it is known, not too old, and its host is not down. */
 static __always_inline mz_exit mz_direct_path(struct __sk_buff *skb, const struct mz_config *config,
@@ -107,6 +115,8 @@ static __always_inline mz_exit mz_direct_path(struct __sk_buff *skb, const struc
 
 	if (!direct)
 		return MZ_GO_ON;
+	if (unlikely(!direct->host))
+		return MZ_TO_BACKEND;
 	age = mz_direct4_age(direct);
 	if (age >= config->hard_ms)
 		return MZ_GO_ON;

@@ -55,7 +55,10 @@ static __always_inline mz_exit mz_choose_again(const struct mz_question *q, stru
 {
 	const struct mz_vpc *vpc = mz_vpc_get(q->key.vni);
 
-	return vpc ? mz_choose_in_vpc(q, vpc, true, next) : MZ_DROP_UNKNOWN_VNI;
+	mz_exit exit = vpc ? mz_choose_in_vpc(q, vpc, true, next) : MZ_DROP_UNKNOWN_VNI;
+
+	/* Its sender takes it for a simple endpoint, and asks as soon as it has forgotten that. */
+	return exit == MZ_SCALED ? MZ_DROP_NOT_HERE : exit;
 }
 
 /* The outer headers of a packet that starts over at @next. */

@@ -7,7 +7,8 @@
 #define MIZAR_TRANSIT_TC_H
 
 #include "control.h"
-#include "ecn.h"
+#include "lesson.h"
+#include "outside.h"
 #include "stale.h"
 
 static __always_inline mz_exit mz_tc_echo(struct __sk_buff *skb, const struct mz_wire *w)
@@ -48,20 +49,6 @@ static __always_inline void mz_learn_own_peer(const struct mz_wire *w)
 	mz_direct4_learn(&key, w->rts, w->vni);
 }
 
-/* Into the inner header, while the outer one is still in front of it. */
-static __always_inline bool mz_ecn_unwrap(struct __sk_buff *skb, const struct mz_wire *w)
-{
-	struct iphdr *ip = (void *)(long)skb->data + MZ_OFF_OPTIONS + (w->opts & 0xfc) + MZ_ETH_LEN;
-	__u8 ecn = mz_ecn_out(w->tos, w->inner_tos);
-
-	if (ecn == (w->inner_tos & MZ_ECN_MASK))
-		return true;
-	if (ecn == MZ_ECN_DROP || (void *)(ip + 1) > (void *)(long)skb->data_end)
-		return false;
-	mz_ecn_set(ip, ecn);
-	return true;
-}
-
 /* A copy into the endpoint, the original back to the sender's host as HERE. */
 static __always_inline mz_exit mz_deliver_and_tell(struct __sk_buff *skb, const struct mz_wire *w,
 						   __u32 ifindex)
@@ -77,10 +64,19 @@ static __always_inline mz_exit mz_deliver_and_tell(struct __sk_buff *skb, const 
 static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct mz_wire *w,
 					    const struct mz_endpoint *endpoint)
 {
+	mz_exit exit;
+
 	mz_learn_sender(w);
 	if (!mz_ecn_unwrap(skb, w))
 		return MZ_DROP_ECN;
-	if (!mz_decap(skb, w->opts) || !mz_address_to(skb, endpoint))
+	if (!mz_decap(skb, w->opts))
+		return MZ_DROP_HELPER;
+	if (unlikely(w->from_gateway))
+		mz_via_learn(skb, w->vni, w->hop == MZ_HOP_NONE ? w->src : w->rts);
+	exit = mz_as_it_knows(skb, endpoint, w->vni, w->ip_src);
+	if (unlikely(exit != MZ_GO_ON))
+		return exit;
+	if (!mz_address_to(skb, endpoint))
 		return MZ_DROP_HELPER;
 	mz_count_rx(endpoint->slot, mz_wire_inner_len(w));
 	if (w->hop != MZ_HOP_NONE && mz_is_other(mz_host_seek(w->rts)))
@@ -90,12 +86,36 @@ static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct 
 	return MZ_EXIT(MZ_V_DELIVERED, mz_deliver(endpoint));
 }
 
+/* An endpoint's host took us for the gateway, not for the host of the destination. Global: see
+ * mz_next_replica(). */
+__noinline int mz_leaves_vpc(const struct mz_wire *w)
+{
+	const struct mz_vpc *vpc;
+
+	if (!w || w->hop != MZ_HOP_NONE || w->inner_dst != w->ip_dst || w->peer_vni ||
+	    w->from_gateway)
+		return false;
+	vpc = mz_vpc_get(w->vni);
+	return vpc && vpc->flags & MZ_VPC_F_GATEWAY && !mz_is_inside(w->vni, w->ip_dst);
+}
+
+static __always_inline mz_exit mz_tc_leave_vpc(struct __sk_buff *skb, const struct mz_wire *w)
+{
+	if (!mz_ecn_unwrap(skb, w))
+		return MZ_DROP_ECN;
+	return mz_decap(skb, w->opts) ? mz_nat_out(skb, w->vni) : MZ_DROP_HELPER;
+}
+
 static __always_inline mz_exit mz_tc_pass_on(struct __sk_buff *skb, const struct mz_config *config,
 					     const struct mz_wire *w)
 {
 	struct mz_next next = {};
 	mz_exit exit = mz_pass_on(w, config->underlay_addr, &next);
 
+	if (unlikely(exit == MZ_SCALED)) {
+		mz_count_roles(&next, mz_wire_inner_len(w));
+		return MZ_SCALED;
+	}
 	if (exit >= MZ_DROP_FIRST || !next.via)
 		return exit;
 	if (!mz_forward((void *)(long)skb->data, (void *)(long)skb->data_end, w,
@@ -145,6 +165,20 @@ static __always_inline mz_exit mz_tc_parse(struct __sk_buff *skb, const struct m
 	return exit;
 }
 
+/* To a scaled endpoint. MZ_SCALED: we are to choose; else a bouncer has. */
+static __always_inline mz_exit mz_tc_to_scaled(struct __sk_buff *skb, const struct mz_wire *w,
+					       mz_exit found)
+{
+	struct mz_choice choice = {};
+	mz_exit exit = MZ_IS_OURS;
+
+	if (found == MZ_SCALED)
+		exit = mz_tc_scaled(skb, w, &choice);
+	else if (!mz_read_choice(skb, w, &choice))
+		return MZ_DROP_HELPER;
+	return exit == MZ_IS_OURS ? mz_tc_lesson(skb, w, &choice) : exit;
+}
+
 static __always_inline mz_exit mz_transit_at_tc(struct __sk_buff *skb)
 {
 	const struct mz_config *config = mz_config_get();
@@ -156,6 +190,8 @@ static __always_inline mz_exit mz_transit_at_tc(struct __sk_buff *skb)
 	if (!config)
 		return MZ_V_PASS;
 	exit = mz_tc_parse(skb, config, &w);
+	if (unlikely(exit == MZ_V_PASS && config->flags & MZ_CONFIG_F_GATEWAY))
+		return mz_from_outside(skb);
 	if (exit != MZ_GO_ON)
 		return exit;
 	if (w.flags & MZ_GENEVE_F_CONTROL)
@@ -165,11 +201,15 @@ static __always_inline mz_exit mz_transit_at_tc(struct __sk_buff *skb)
 		exit = mz_tc_pass_on(skb, config, &w);
 	if (!mz_is_drop(exit))
 		return exit;
+	if (unlikely(exit == MZ_SCALED || mz_is_redirected(&w)))
+		return mz_tc_to_scaled(skb, &w, exit);
 	/* After the roles, as at XDP. */
 	key = (struct mz_addr_key4){.vni = w.vni, .addr = w.inner_dst};
 	endpoint = mz_endpoint4_get(&key);
 	if (endpoint)
 		return mz_tc_arrive(skb, &w, endpoint);
+	if (mz_leaves_vpc(&w))
+		return mz_tc_leave_vpc(skb, &w);
 	if (w.hop == MZ_HOP_NONE || w.hop == MZ_HOP_PROBE)
 		return mz_stale(skb, &w);
 	if (w.hop == MZ_HOP_ENDPOINT && !mz_vpc_get(w.vni))

@@ -6,6 +6,7 @@
 #ifndef MIZAR_TRANSIT_XDP_H
 #define MIZAR_TRANSIT_XDP_H
 
+#include "backends.h"
 #include "control.h"
 #include "neighbour.h"
 
@@ -36,6 +37,35 @@ __noinline __u64 mz_xdp_walk(struct xdp_md *ctx, __u32 opts)
 	return mz_geneve_walk((void *)(long)ctx->data, (void *)(long)ctx->data_end, opts);
 }
 
+/* We bounce for a scaled endpoint. Global: see mz_next_replica(). */
+__noinline mz_exit mz_xdp_scaled(struct xdp_md *ctx, const struct mz_wire *w)
+{
+	const struct mz_config *config = mz_config_get();
+	struct mz_choice choice = {};
+	struct mz_macs macs = {};
+	struct mz_next next = {};
+	void *data, *end;
+	mz_exit exit;
+
+	if (!config || !w)
+		return MZ_V_PASS;
+	mz_next_host(&next, w->rts);
+	if (!next.via)
+		return MZ_DROP_UNKNOWN_HOST;
+	/* The sender is here: tcx takes the packet in. */
+	if (!mz_is_other(next.via) || !mz_macs_of(ctx, config, &next, &macs))
+		return MZ_V_TO_TC;
+	exit = mz_choose_for(ctx, true, w, &choice);
+	if (exit != MZ_GO_ON)
+		return exit;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (!mz_turn_back(data, end, w, config->underlay_addr, &choice) ||
+	    !mz_write_macs(data, end, &macs))
+		return MZ_DROP_HELPER;
+	return MZ_EXIT(MZ_V_REDIRECTED, XDP_TX);
+}
+
 static __always_inline mz_exit mz_xdp_pass_on(struct xdp_md *ctx, const struct mz_config *config,
 					      const struct mz_wire *w)
 {
@@ -44,6 +74,12 @@ static __always_inline mz_exit mz_xdp_pass_on(struct xdp_md *ctx, const struct m
 	mz_exit exit = mz_pass_on(w, config->underlay_addr, &next);
 	void *data, *end;
 
+	if (unlikely(exit == MZ_SCALED)) {
+		exit = mz_xdp_scaled(ctx, w);
+		if (exit != MZ_V_TO_TC)
+			mz_count_roles(&next, mz_wire_inner_len(w));
+		return exit;
+	}
 	if (exit >= MZ_DROP_FIRST || !next.via)
 		return exit;
 	if (!mz_macs_of(ctx, config, &next, &macs))

@@ -33,7 +33,7 @@ struct mz_wire {
 	__u32 total; /* of the outer IP packet */
 	__u32 vni;
 	__u32 opts;  /* bytes of all options */
-	__u32 found; /* our options: see mz_wire_opt() */
+	__u64 found; /* our options: see mz_wire_opt() */
 	__u32 hop;   /* enum mz_hop or MZ_HOP_NONE */
 	__be32 src;  /* outer source */
 	__be32 rts;  /* underlay address in the RTS option */

@@ -135,3 +135,14 @@ def flow_timeout(protocol: int, state: int) -> int:
     if fins:
         return 120 if fins == 0x6 else 600
     return 7440 if replied else 60
+
+
+_TIMEOUTS: Final = np.array(
+    [[flow_timeout(protocol, state) for state in range(16)] for protocol in range(256)], dtype=np.int64
+)
+
+
+def flow_timeouts(protocols: npt.NDArray[Any], states: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """flow_timeout of every pair; both columns are of bytes."""
+    found: npt.NDArray[np.int64] = _TIMEOUTS[protocols, states & 0xF]
+    return found

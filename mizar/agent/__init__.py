@@ -13,6 +13,10 @@
     machine    the row of this machine
     prober     is that host's data plane alive
     tunnel_port  who owns UDP 6081 here      receive offload
+    background an event loop, in which run
+      checker    checks of backends          probes: one question to one endpoint
+      collector  dead flows                  flows: which are dead
+      announcer  addresses outside, by ARP
     journal    what the kernel cannot remember for us
     bell       something has changed
 

@@ -20,7 +20,19 @@ from collections.abc import Iterator
 from typing import Final
 
 from mizar import errors
-from mizar.agent import journal, netlink, nic, node, prober, service, tunnel_port, veth
+from mizar.agent import (
+    announcer,
+    background,
+    checker,
+    journal,
+    netlink,
+    nic,
+    node,
+    prober,
+    service,
+    tunnel_port,
+    veth,
+)
 from mizar.agent.config import AgentConfig
 from mizar.dataplane import kernel
 from mizar.rpc import server
@@ -46,6 +58,11 @@ def run(config: AgentConfig) -> None:
         stack.callback(served.close)
         stack.enter_context(contextlib.closing(prober.Prober(port, served)))
         served.watch()
+        aside = background.Background()
+        stack.callback(aside.close)
+        aside.spawn(served.collector.run())
+        aside.spawn(checker.Checker(served).run())
+        aside.spawn(announcer.Announcer(served).run())
         listening = server.Server(service.NodeService(served), _listen(config))
         stack.callback(listening.stop)
         for target in config.listen_insecure:

@@ -27,6 +27,7 @@ from mizar.agent import (
     attachment,
     bell,
     checks,
+    collector,
     config,
     endpoints,
     gateways,
@@ -96,6 +97,8 @@ class Node:
         """Results of the checks of backends on this host."""
         self.changed = bell.Bell()
         """Rings when checks, endpoints or the addresses that are answered for are others."""
+        self.collector = collector.Collector(parts.data_plane)
+        """Of dead flows; whoever has an event loop runs it."""
         self._before_snapshot = (0, 0)
         self._machine = machine.Machine(
             data_plane=parts.data_plane,
@@ -249,6 +252,7 @@ class Node:
             started_unix_ms=self._started_ms,
             pid=os.getpid(),
             peers=[report.peer(*listed, probed=listed[0] in probed) for listed in self._peers.listed()],
+            flows_collected=self.collector.collected,
             entries=report.entries(plane),
         )
 
@@ -287,6 +291,10 @@ class Node:
     def answered(self) -> set[int]:
         """Outside addresses for which this host answers."""
         return self._gateways.answered()
+
+    def nic(self) -> underlay.Nic:
+        """The underlay interface, which is the one to the outside too."""
+        return self._nic
 
     # ------------------------------------------------------------ health of other hosts
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the data plane of each host that we use as bouncer or divider alive? ECHO, every second.
+"""Is the data plane of each host that we use as bouncer, divider or gateway alive? ECHO, again and again.
 
 The programs of the other host answer, not its agent: an agent that is stopped is no dead host.
 
@@ -23,8 +23,8 @@ from typing import Final, Protocol
 from mizar import errors
 from mizar.abi import decode, geneve, layout
 
-INTERVAL: Final = 1.0
-"""Seconds from one round to the next."""
+INTERVAL: Final = 0.7
+"""Seconds from one round to the next. Who dies right after an answer is down in four rounds, within 3 s."""
 MISSES: Final = 3
 """Unanswered rounds until a host counts as down."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -223,6 +223,36 @@ def _check_location_set(part: node_pb2.LocationSet, slots: Mapping[int, int]) ->
         raise errors.InvalidError(
             f"{len(part.addresses)} addresses and {len(part.hosts)} hosts: must be equally many"
         )
+
+
+def endpoints(entries: node_pb2.Tables) -> tuple[list[node_pb2.Endpoint], list[node_pb2.EntryError]]:
+    """All endpoints of a message, those of its sets one by one as the others, and the sets that are none."""
+    good, bad = _sort_out(
+        entries.endpoint_sets, _check_endpoint_set, label="endpoints", name=_endpoint_set_name
+    )
+    return [*entries.endpoints, *(one for part in good for one in _members(part))], bad
+
+
+def _members(part: node_pb2.EndpointSet) -> Iterator[node_pb2.Endpoint]:
+    for number, (name, address) in enumerate(zip(part.names, part.addresses, strict=True)):
+        made = node_pb2.Endpoint()
+        made.CopyFrom(part.common)
+        made.key.name = name
+        made.mac = part.macs[6 * number : 6 * number + 6]
+        made.addresses.append(address)
+        yield made
+
+
+def _check_endpoint_set(part: node_pb2.EndpointSet) -> None:
+    names, numbers, macs = len(part.names), len(part.addresses), len(part.macs)
+    if names != numbers or macs != 6 * names:
+        raise errors.InvalidError(
+            f"{names} names, {numbers} addresses and {macs} bytes of MACs: must be as many, with 6 bytes each"
+        )
+
+
+def _endpoint_set_name(part: node_pb2.EndpointSet) -> str:
+    return f"{part.common.key.vpc}/{part.names[0] if part.names else '-'}"
 
 
 def _location_set_name(part: node_pb2.LocationSet) -> str:

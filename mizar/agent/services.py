@@ -217,11 +217,8 @@ class Services:
 
     def _put_rows(self, table: layout.Table, keys: layout.Rows, values: layout.Rows) -> None:
         """Those that the kernel does not hold as they are; KernelError if one is refused."""
-        held = [self._data_plane.lookup(table, key) for key in keys]
-        differ = np.array(
-            [was is None or was.tobytes() != now.tobytes() for was, now in zip(held, values, strict=True)],
-            dtype=np.bool_,
-        )
+        found, held = self._data_plane.lookup_each(table, keys)
+        differ = ~found | (writer.sortable(held) != writer.sortable(values))
         refused = self._writer.put(table, keys[differ], values[differ])
         if refused:
             raise errors.KernelError(refused[0].message)

@@ -82,10 +82,12 @@ class Tables:
         failed += self._put(rows.routes(entries.routes), running)
         failed += self._put(rows.shards(entries.shards), running)
         failed += self._put(rows.locations(entries.locations, slots=self._vpcs.bouncer_slots()), running)
-        failed += self._endpoints.create_all(entries.endpoints)
+        attached, unreadable = rows.endpoints(entries)
+        failed += unreadable + self._endpoints.create_all(attached)
         failed += self._checks.put(entries.checks)
         if running is not None:
             _name_all(running.named, entries)
+            running.named.endpoints.update(endpoints.key_of(entry.key) for entry in attached)
         return failed
 
     def remove(self, keys: node_pb2.Keys) -> Errors:
@@ -175,5 +177,4 @@ def _name_all(named: snapshot.Named, entries: node_pb2.Tables) -> None:
     named.gateways.update(entry.vni for entry in entries.gateways)
     named.floating.update(entry.address for entry in entries.floating)
     named.forwards.update(gateways.forward_key(entry.key) for entry in entries.forwards)
-    named.endpoints.update(endpoints.key_of(entry.key) for entry in entries.endpoints)
     named.checks.update(health.key_of(entry.key) for entry in entries.checks)

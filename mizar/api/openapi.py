@@ -11,7 +11,8 @@ from mizar.api import problems
 from mizar.model import kinds, objects
 
 DESCRIPTION: Final = """\
-Declare hosts, VPCs, networks and endpoints; the controller makes the network so.
+Declare hosts, VPCs, networks, endpoints, and what serves them in the network (scaled endpoints, gateways,
+routes, peerings); the controller makes the network so.
 
 Objects have `apiVersion`, `kind`, `metadata`, `spec` and `status`. Every change is all or nothing.
 `status.ready` says that every host that must know has acknowledged. A refusal is `{"error": {"code",
@@ -49,7 +50,65 @@ EXAMPLES: Final[Mapping[str, dict[str, Any]]] = {
         "metadata": {"name": "web-1", "vpc": "blue"},
         "spec": {"network": "web", "host": "h1", "addresses": ["10.0.1.5"]},
     },
+    "Gateway": {
+        "apiVersion": kinds.API_VERSION,
+        "kind": "Gateway",
+        "metadata": {"name": "out", "vpc": "blue"},
+        "spec": {"hosts": ["h1"], "addresses": ["198.51.100.10"]},
+    },
+    "FloatingAddress": {
+        "apiVersion": kinds.API_VERSION,
+        "kind": "FloatingAddress",
+        "metadata": {"name": "web-outside", "vpc": "blue"},
+        "spec": {"gateway": "out", "address": "198.51.100.20", "endpoint": "web-1"},
+    },
+    "PortForward": {
+        "apiVersion": kinds.API_VERSION,
+        "kind": "PortForward",
+        "metadata": {"name": "ssh", "vpc": "blue"},
+        "spec": {
+            "gateway": "out",
+            "address": "198.51.100.10",
+            "port": 2222,
+            "endpoint": "web-1",
+            "targetPort": 22,
+        },
+    },
+    "RouteTable": {
+        "apiVersion": kinds.API_VERSION,
+        "kind": "RouteTable",
+        "metadata": {"name": "main", "vpc": "blue"},
+        "spec": {"networks": ["web"], "routes": [{"to": "10.7.0.0/16", "blackhole": True}]},
+    },
+    "Peering": {
+        "apiVersion": kinds.API_VERSION,
+        "kind": "Peering",
+        "metadata": {"name": "to-green", "vpc": "blue"},
+        "spec": {"peer": "green"},
+    },
 }
+
+SCALED: Final[Mapping[str, Any]] = {
+    "apiVersion": kinds.API_VERSION,
+    "kind": "Endpoint",
+    "metadata": {"name": "shop", "vpc": "blue"},
+    "spec": {
+        "type": "scaled",
+        "network": "web",
+        "addresses": ["10.0.1.100"],
+        "ports": [{"port": 80, "targetPort": 8080}],
+        "backends": [{"name": "web-1"}],
+    },
+}
+"""The other kind of endpoint."""
+
+_PEER: Final[Mapping[str, Any]] = {
+    "apiVersion": kinds.API_VERSION,
+    "kind": "VPC",
+    "metadata": {"name": "green"},
+    "spec": {"cidrs": ["10.8.0.0/16"]},
+}
+"""That the example of a peering names."""
 
 _REASONS: Final = {
     404: "it does not exist",
@@ -76,7 +135,8 @@ def body_of(kind: kinds.Kind) -> dict[str, Any]:
 def body_of_many() -> dict[str, Any]:
     """The request body is an array of objects of any kind."""
     some = [{"$ref": f"#/components/schemas/{_schema(name)}"} for name in objects.CLASSES]
-    return _body({"type": "array", "items": {"oneOf": some}}, list(EXAMPLES.values()))
+    example = [*EXAMPLES.values(), SCALED, _PEER]
+    return _body({"type": "array", "items": {"oneOf": some}}, example)
 
 
 def body_of_refs() -> dict[str, Any]:
@@ -90,7 +150,7 @@ def body_of_refs() -> dict[str, Any]:
             "metadata": {"type": "object"},
         },
     }
-    example = [{"kind": "Endpoint", "name": "blue/web-1"}, {"kind": "Network", "name": "blue/web"}]
+    example = [{"kind": "Endpoint", "name": "blue/shop"}, {"kind": "PortForward", "name": "blue/ssh"}]
     return _body({"type": "array", "items": entry}, example)
 
 

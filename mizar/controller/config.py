@@ -32,6 +32,9 @@ class Timing:
     rows takes a tenth of a second."""
     status: float = 30.0
     """Between two looks at an agent's status while it is connected."""
+    away: float = 2.0
+    """A gateway host whose agent has not answered for so long is away: another one answers for the outside
+    addresses that it has answered for."""
     gather: float = 1.5
     """Longest wait for live counters of all agents together; who is later is left out."""
 

@@ -30,16 +30,21 @@ class Fleet:
         pusher: Pusher,
         *,
         connector: Callable[[str], Connect],
+        on_health: Callable[[str, node_pb2.HealthReport], None],
+        has_checks: Callable[[str], bool],
         timing: config.Timing,
         rng: random.Random,
     ) -> None:
-        """`connector(target)` is what reaches the agent at a target."""
+        """`connector(target)` is what reaches the agent at a target; `on_health(host, report)` hears what the
+        checks find on the hosts that have any."""
         self.statuses: dict[str, node_pb2.NodeStatus] = {}
         """What agents said of themselves last; kept while they are away."""
         self._pusher = pusher
         self._connector = connector
         self._timing = timing
         self._rng = rng
+        self._on_health = on_health
+        self._has_checks = has_checks
         self._workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._targets: dict[str, str] = {}
@@ -67,6 +72,12 @@ class Fleet:
         """The host was removed: its worker ends after what is queued."""
         self._pusher.leave(name)
 
+    def hear(self, names: Iterable[str]) -> None:
+        """These hosts have checks from now on."""
+        for name in names:
+            if name in self._workers:
+                self._workers[name].has_checks.set()
+
     async def close(self) -> None:
         """End all workers; agents keep what they have."""
         tasks = list(self._tasks.values())
@@ -82,11 +93,14 @@ class Fleet:
             pusher=self._pusher,
             connect=self._connector(target),
             on_status=self.statuses.__setitem__,
+            on_health=self._on_health,
             timing=self._timing,
             rng=self._rng,
             rows=wire.CHUNK_ROWS,
         )
         self._workers[name] = worker
+        if self._has_checks(name):
+            worker.has_checks.set()
         task = asyncio.create_task(worker.run(), name=f"worker {name}")
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._ended(name, done))

@@ -47,6 +47,11 @@ class AgentSession:
         with _our_errors():
             return await self._stub.GetCounters(node_pb2.GetCountersRequest())
 
+    async def health(self) -> AsyncIterator[node_pb2.HealthReport]:
+        with _our_errors():
+            async for report in self._stub.WatchHealth(node_pb2.WatchHealthRequest()):
+                yield report
+
     async def table(self, name: str) -> AsyncIterator[list[str]]:
         with _our_errors():
             async for page in self._stub.ReadTable(node_pb2.ReadTableRequest(table=name)):

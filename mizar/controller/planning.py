@@ -6,7 +6,8 @@ other requests get their turn. New endpoints are planned host by host, so that a
 endpoints in one message and not in one a step: with a thousand hosts, messages are what a bulk request costs.
 
 What steps must keep: endpoints go before what they are in goes, and come after what they are in has come;
-endpoints that exist already are changed in one step, because one may take over the address of another.
+what refers to endpoints goes before them and comes after them; endpoints that exist already are changed in
+one step, because one may take over the address of another.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ STEP: Final = 5_000
 """Endpoints of one step: some 50 ms of planning."""
 
 
+_COME_LAST: Final = ("services", "gateways", "floating", "forwards", "route_tables", "peerings")
+_GO_FIRST: Final = tuple(f"gone_{name}" for name in _COME_LAST)
+_NO_REFERRERS: Final[Any] = dict.fromkeys((*_GO_FIRST, *_COME_LAST), ())
+
+
 def steps(change: planner.Change, known: Collection[int]) -> Iterator[planner.Change]:
     """The change in steps, one at least. `known`: ids of the endpoints that the planner has."""
     new = [fact for fact in change.endpoints if fact.id not in known]
@@ -31,6 +37,9 @@ def steps(change: planner.Change, known: Collection[int]) -> Iterator[planner.Ch
         yield change
         return
     gone = list(_runs(change.gone_endpoints))
+    first = planner.Change(**{name: getattr(change, name) for name in _GO_FIRST})
+    if any(getattr(first, name) for name in _GO_FIRST):
+        yield first
     for some in gone[:-1]:
         yield planner.Change(gone_endpoints=some)
     new.sort(key=operator.attrgetter("host"))
@@ -39,9 +48,13 @@ def steps(change: planner.Change, known: Collection[int]) -> Iterator[planner.Ch
         change,
         endpoints=[fact for fact in change.endpoints if fact.id in known] + list(came[0] if came else ()),
         gone_endpoints=gone[-1] if gone else (),
+        **_NO_REFERRERS,
     )
     for more in came[1:]:
         yield planner.Change(endpoints=more)
+    last = planner.Change(**{name: getattr(change, name) for name in _COME_LAST})
+    if any(getattr(last, name) for name in _COME_LAST):
+        yield last
 
 
 def _runs(items: Sequence[Any]) -> Iterator[list[Any]]:

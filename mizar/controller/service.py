@@ -32,7 +32,9 @@ from mizar.controller import (
     counters,
     feed,
     fleet,
+    health,
     planning,
+    presence,
     pusher,
     roles,
     status,
@@ -124,7 +126,24 @@ class Controller:
             version=self._store.revision,
         )
         self._board.pusher = self.pusher
-        self._fleet = fleet.Fleet(self.pusher, connector=self._connector, timing=self._timing, rng=self._rng)
+        self._health = health.Health(
+            self.world, plan=self._plan_unstored, later=loop.call_later, news=self._tell_service
+        )
+        self._presence = presence.Presence(
+            self.world,
+            self.pusher,
+            plan=self._plan_unstored,
+            later=loop.call_later,
+            patience=self._timing.away,
+        )
+        self._fleet = fleet.Fleet(
+            self.pusher,
+            connector=self._connector,
+            on_health=self._health.heard,
+            has_checks=lambda name: any(planner.checks(self.world, name)),
+            timing=self._timing,
+            rng=self._rng,
+        )
         self._views = views.Views(self.world, self._board, self.pusher, self._fleet.statuses)
         for host in everything.hosts:
             self._fleet.add(host.name, host.agent, address=host.address, expected=True)
@@ -200,10 +219,10 @@ class Controller:
             committed = await self._in_database(write, what)
             answer = then(what)
             try:
-                for step in planning.steps(committed.change, self.world.endpoints):
-                    with bulk.collector_paused():
+                with bulk.collector_paused():
+                    for step in planning.steps(committed.change, self.world.endpoints):
                         self._plan(step, committed.revision)
-                    await asyncio.sleep(0)
+                        await asyncio.sleep(0)
             except Exception:
                 # The planner no longer has what the store has. A new process will.
                 self.failed = True
@@ -221,11 +240,29 @@ class Controller:
             else:
                 self._fleet.retarget(host.name, host.agent)
         done = (lambda: self._remove_later(gone)) if gone else None
+        self._follow(change, made)
         self.pusher.submit(Change(revision, revision, made, done))
         for name in change.gone_hosts:
             self._fleet.leave(name)
         if self._board.watched:
             self._track(change, revision)
+
+    def _plan_unstored(self, change: planner.Change) -> None:
+        """What is known of hosts and backends now, and in no store. No object is waiting for it."""
+        made = planner.apply(self.world, change)
+        revision = self.pusher.version
+        self.pusher.submit(Change(revision + 1, revision, made))
+
+    def _follow(self, change: planner.Change, made: delta.Delta) -> None:
+        """Listen to hosts that get checks, look after hosts that lead out."""
+        self._health.planned(change)
+        self._fleet.hear(health.hosts_to_hear(made))
+        self._presence.look(host for gateway in change.gateways for host, _ in gateway.hosts)
+
+    def _tell_service(self, service: int) -> None:
+        """News of a scaled endpoint's backends."""
+        if self._board.watched:
+            self._feed.tell(status.Subject("Service", service))
 
     def _track(self, change: planner.Change, revision: int) -> None:
         for host in change.hosts:
@@ -271,6 +308,7 @@ class Controller:
     def _turned(self, name: str) -> None:
         """A host that is here for the first time may take roles: not before, because others would send it
         packets that it knows nothing of."""
+        self._presence.look((name,))
         known = self.world.hosts.get(name)
         if known is None or known.fact.joined or self.pusher.hosts[name].state is not HostState.CONNECTED:
             return

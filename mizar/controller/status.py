@@ -112,6 +112,8 @@ class Board:
             case "VPC":
                 vpc = self._world.vpcs.get(subject.id)  # type: ignore[call-overload]
                 return None if vpc is None else {*vpc.dividers, *vpc.hosts}
+            case "Service":
+                return ()
             case _:
                 return self._world.hosts if subject.id in self._world.hosts else None
 

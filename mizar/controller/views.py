@@ -14,6 +14,7 @@ from mizar.controller.status import Subject
 from mizar.model import objects
 from mizar.plan import state
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
+from mizar.store import records
 from mizar.store.records import EndpointText
 
 _DELETING: Final = status.Verdict(ready=False, reason="Deleting", message="being deleted")
@@ -52,12 +53,17 @@ class Views:
             case objects.Network():
                 more |= self._network(obj)
                 return obj.model_copy(update={"status": (obj.status or _NETWORK).model_copy(update=more)})
-            case objects.Endpoint():
-                more |= _endpoint(obj)
+            case objects.Endpoint(spec=objects.EndpointSpec() as spec):
+                more |= _endpoint(obj, spec)
                 return obj.model_copy(update={"status": (obj.status or _ENDPOINT).model_copy(update=more)})
+            case _:
+                assert obj.status is not None  # the store says something of each
+                return obj.model_copy(update={"status": obj.status.model_copy(update=more)})
 
     def written(self, one: EndpointText) -> str:
         """The JSON of an endpoint with its whole status: what `of` would be written as."""
+        if one.scaled is not None:
+            return self.of(one.scaled).model_dump_json(by_alias=True, exclude_none=True)
         if one.deleted:
             verdict = _DELETING
         else:
@@ -104,10 +110,12 @@ def subject_of(obj: objects.Declared) -> Subject:
             return Subject("VPC", obj.status.vni if obj.status else None)
         case objects.Network():
             return Subject("Network", obj.status.id if obj.status else None)
-        case objects.Endpoint():
+        case objects.Endpoint(spec=objects.EndpointSpec()):
             return Subject("Endpoint", _serial(obj))
-        case _:
+        case objects.Host():
             return Subject("Host", obj.metadata.name)
+        case _:
+            return Subject("Service", records.serial_of(obj.metadata.uid or ""))
 
 
 def _serial(obj: objects.Endpoint) -> int | None:
@@ -116,10 +124,10 @@ def _serial(obj: objects.Endpoint) -> int | None:
     return int(mac.replace(":", "")[2:], 16) if mac else None
 
 
-def _endpoint(obj: objects.Endpoint) -> dict[str, Any]:
+def _endpoint(obj: objects.Endpoint, spec: objects.EndpointSpec) -> dict[str, Any]:
     """The namespace that the agent makes when none is named (node.proto, Veth)."""
     made = _made_netns(obj.metadata.vpc, obj.metadata.name)
-    return {"host": obj.spec.host, "netns": obj.spec.netns or made}
+    return {"host": spec.host, "netns": spec.netns or made}
 
 
 def _made_netns(vpc: str, name: str) -> str:

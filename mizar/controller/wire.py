@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from typing import Any, Final
 
+from mizar.controller import wire_services
 from mizar.controller.hostqueue import Mode, Outgoing
 from mizar.model import addresses
 from mizar.plan import rows
@@ -38,8 +40,8 @@ def request(message: Outgoing) -> node_pb2.SyncRequest:
 def tables(upserts: Iterable[Row]) -> node_pb2.Tables:
     """Rows by table; within a table they keep their order."""
     by_class: dict[type[Any], list[Any]] = {}
-    for row in upserts:
-        by_class.setdefault(type(row), []).append(row)
+    for kind, run in groupby(upserts, key=type):
+        by_class.setdefault(kind, []).extend(run)
     message = node_pb2.Tables()
     for kind, group in by_class.items():
         _ADD[kind](message, group)
@@ -75,10 +77,12 @@ def _add_routes(message: node_pb2.Tables, group: list[rows.RouteRow]) -> None:
     message.routes.extend(
         [
             node_pb2.Route(
-                key=node_pb2.RouteKey(vni=row.vni, prefix=row.prefix, length=row.length),
+                key=node_pb2.RouteKey(vni=row.vni, prefix=row.prefix, length=row.length, network=row.table),
                 kind=_ROUTE_KINDS[row.kind],
                 network=row.network,
                 shards=row.shards,
+                peer_vni=row.peer_vni,
+                endpoint=row.endpoint,
             )
             for row in group
         ]
@@ -89,6 +93,9 @@ _ROUTE_KINDS: Final = {
     rows.RouteKind.DIVIDER: node_pb2.Route.DIVIDER,
     rows.RouteKind.NETWORK: node_pb2.Route.NETWORK,
     rows.RouteKind.NONE: node_pb2.Route.NONE,
+    rows.RouteKind.BLACKHOLE: node_pb2.Route.BLACKHOLE,
+    rows.RouteKind.APPLIANCE: node_pb2.Route.APPLIANCE,
+    rows.RouteKind.GATEWAY: node_pb2.Route.GATEWAY,
 }
 
 
@@ -107,8 +114,8 @@ def _add_shards(message: node_pb2.Tables, group: list[rows.ShardRow]) -> None:
 def _add_locations(message: node_pb2.Tables, group: list[rows.LocationRow]) -> None:
     """Columns, one set a network. An address that comes twice keeps its order within the network."""
     by_network: dict[tuple[int, int], list[rows.LocationRow]] = {}
-    for row in group:
-        by_network.setdefault((row.vni, row.network), []).append(row)
+    for of, run in groupby(group, key=_NETWORK):
+        by_network.setdefault(of, []).extend(run)
     for (vni, network), located in by_network.items():
         message.locations.add(
             vni=vni,
@@ -118,49 +125,67 @@ def _add_locations(message: node_pb2.Tables, group: list[rows.LocationRow]) -> N
         )
 
 
+_NETWORK: Final = operator.attrgetter("vni", "network")
+
+
 def _add_endpoints(message: node_pb2.Tables, group: list[rows.EndpointRow]) -> None:
-    """What the endpoints of one network have in common is made once and copied: nearly all of each."""
-    add, common = message.endpoints.add, _Common()
-    for row in group:
-        _fill(add(), row, common)
+    """Those that differ in name, MAC and one address only are a set. One that comes twice is told as it is
+    last: sets and single ones have no order among each other."""
+    alike: dict[tuple[Any, ...], list[rows.EndpointRow]] = {}
+    for row in {(row.vpc, row.name): row for row in group}.values():
+        alike.setdefault(_SHARED(row) if len(row.addresses) == 1 else row, []).append(row)
+    for some in alike.values():
+        if len(some) == 1:
+            _fill(message.endpoints.add(), some[0])
+        else:
+            _add_endpoint_set(message, some)
+
+
+_SHARED: Final = operator.itemgetter(
+    *(
+        index
+        for index, name in enumerate(rows.EndpointRow._fields)
+        if name not in {"name", "mac", "addresses"}
+    )
+)
+
+
+def _add_endpoint_set(message: node_pb2.Tables, alike: list[rows.EndpointRow]) -> None:
+    common = endpoint(alike[0])
+    common.key.ClearField("name")
+    common.ClearField("mac")
+    common.ClearField("addresses")
+    message.endpoint_sets.add(
+        common=common,
+        names=[row.name for row in alike],
+        addresses=[row.addresses[0] for row in alike],
+        macs=b"".join([row.mac for row in alike]),
+    )
 
 
 def endpoint(row: rows.EndpointRow) -> node_pb2.Endpoint:
     made = node_pb2.Endpoint()
-    _fill(made, row, _Common())
+    _fill(made, row)
     return made
 
 
-def _fill(made: node_pb2.Endpoint, row: rows.EndpointRow, common: _Common) -> None:
-    made.CopyFrom(common[row.vpc, row.vni, row.network, row.shards, row.onlink, row.mtu])
-    made.key.name = row.name
+def _fill(made: node_pb2.Endpoint, row: rows.EndpointRow) -> None:
+    made.key.vpc, made.key.name = row.vpc, row.name
+    made.vni, made.network, made.shards = row.vni, row.network, row.shards
     made.mac = row.mac
     made.addresses.extend(row.addresses)
+    for address, length in row.onlink:
+        made.onlink.add(address=address, length=length)
+    made.mtu = row.mtu
+    made.veth.SetInParent()
     if row.netns:
         made.veth.netns = row.netns
     if row.ifname:
         made.veth.ifname = row.ifname
-
-
-_Shared = tuple[str, int, int, int, tuple[tuple[int, int], ...], int]
-"""Columns of a row that are those of its VPC and network: vpc, vni, network, shards, onlink, mtu."""
-
-
-class _Common(dict[_Shared, node_pb2.Endpoint]):
-    """Endpoints that have their network's part only, made when first asked for."""
-
-    def __missing__(self, shared: _Shared) -> node_pb2.Endpoint:
-        vpc, vni, network, shards, onlink, mtu = shared
-        made = self[shared] = node_pb2.Endpoint(
-            key=node_pb2.EndpointKey(vpc=vpc),
-            vni=vni,
-            network=network,
-            shards=shards,
-            onlink=[node_pb2.Prefix(address=address, length=length) for address, length in onlink],
-            mtu=mtu,
-            veth=node_pb2.Veth(),
-        )
-        return made
+    if row.forwarding:
+        made.forwarding = True
+    if row.own_routes:
+        made.own_routes = True
 
 
 _ADD: Final[Mapping[type[Any], Callable[[node_pb2.Tables, list[Any]], None]]] = {
@@ -171,6 +196,11 @@ _ADD: Final[Mapping[type[Any], Callable[[node_pb2.Tables, list[Any]], None]]] = 
     rows.ShardRow: _add_shards,
     rows.LocationRow: _add_locations,
     rows.EndpointRow: _add_endpoints,
+    rows.ServiceRow: wire_services.add_services,
+    rows.GatewayRow: wire_services.add_gateways,
+    rows.FloatingRow: wire_services.add_floating,
+    rows.ForwardRow: wire_services.add_forwards,
+    rows.CheckRow: wire_services.add_checks,
 }
 
 
@@ -182,13 +212,13 @@ def keys(removals: Iterable[Key]) -> node_pb2.Keys:
     by_table: dict[Any, list[Any]] = {}
     for table, *rest in removals:
         by_table.setdefault(table, []).append(rest)
-    return node_pb2.Keys(
+    message = node_pb2.Keys(
         hosts=[address for (address,) in by_table.get(Table.HOSTS, ())],
         vpcs=[vni for (vni,) in by_table.get(Table.VPCS, ())],
         networks=[network for (network,) in by_table.get(Table.NETWORKS, ())],
         routes=[
-            node_pb2.RouteKey(vni=vni, prefix=prefix, length=length)
-            for vni, prefix, length in by_table.get(Table.ROUTES, ())
+            node_pb2.RouteKey(vni=vni, prefix=prefix, length=length, network=table)
+            for vni, prefix, length, table in by_table.get(Table.ROUTES, ())
         ],
         shards=sorted({network for network, _ in by_table.get(Table.SHARDS, ())}),
         locations=_address_sets(by_table.get(Table.LOCATIONS, ())),
@@ -196,6 +226,9 @@ def keys(removals: Iterable[Key]) -> node_pb2.Keys:
             node_pb2.EndpointKey(vpc=vpc, name=name) for vpc, name in by_table.get(Table.ENDPOINTS, ())
         ],
     )
+    for table, gone in by_table.items():
+        wire_services.remove(message, table, gone)
+    return message
 
 
 def _address_sets(locations: Iterable[list[int]]) -> list[node_pb2.AddressSet]:

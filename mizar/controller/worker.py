@@ -51,6 +51,10 @@ class Session(Protocol):
 
     async def counters(self) -> node_pb2.Counters: ...
 
+    def health(self) -> AsyncIterator[node_pb2.HealthReport]:
+        """What the agent's checks find: all that is known, then what changes."""
+        ...
+
     def table(self, name: str) -> AsyncIterator[list[str]]:
         """Pages of rows, each row a JSON object."""
         ...
@@ -70,6 +74,7 @@ class Worker:
         pusher: Pusher,
         connect: Connect,
         on_status: Callable[[str, node_pb2.NodeStatus], None],
+        on_health: Callable[[str, node_pb2.HealthReport], None] = lambda name, report: None,
         timing: config.Timing,
         rng: random.Random,
         rows: int,
@@ -81,6 +86,9 @@ class Worker:
         self._queue = pusher.hosts[name]
         self._connect = connect
         self._on_status = on_status
+        self._on_health = on_health
+        self.has_checks = asyncio.Event()
+        """Set when there is something to hear of backends' health: a stream costs the agent a thread."""
         self._timing = timing
         self._rng = rng
         self._rows = rows
@@ -157,6 +165,7 @@ class Worker:
             asyncio.create_task(self._send(session, window), name=f"send {self.name}"),
             asyncio.create_task(self._receive(session, window), name=f"receive {self.name}"),
             asyncio.create_task(self._watch(session), name=f"watch {self.name}"),
+            asyncio.create_task(self._hear(session), name=f"hear {self.name}"),
         }
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -214,6 +223,23 @@ class Worker:
                 next_look = now + timing.status
                 async with asyncio.timeout(timing.acknowledge):
                     self._on_status(self.name, await session.status())
+
+    async def _hear(self, session: Session) -> None:
+        """Listen to the agent's checks, if it has any. Hosts are told what they are told without that, so a
+        stream that breaks is opened again by itself."""
+        timing, attempt = self._timing, 0
+        await self.has_checks.wait()
+        while True:
+            try:
+                async for report in session.health():
+                    attempt = 0
+                    self._on_health(self.name, report)
+            except errors.MizarError as failure:
+                _log.debug("host %s: no reports of checks: %s", self.name, failure)
+            attempt += 1
+            await asyncio.sleep(
+                backoff.delay(attempt, first=timing.backoff_first, last=timing.backoff_last, rng=self._rng)
+            )
 
     @staticmethod
     def _now() -> float:

@@ -24,6 +24,7 @@ import mmap
 import os
 import platform
 import threading
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -94,6 +95,13 @@ class BucketTable:
         value: np.void = self._values[divmod(place, layout.BUCKET_ROWS)].copy()
         return value
 
+    def lookup_each(self, keys: npt.ArrayLike) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
+        places = self._find(self._numbers(keys))
+        found = places != _NOWHERE
+        values = np.zeros(len(places), dtype=self._value)
+        values[found] = self._values[np.divmod(places[found], layout.BUCKET_ROWS)]
+        return found, values
+
     def update(self, keys: npt.ArrayLike, values: npt.ArrayLike) -> None:
         numbers, column = self._numbers(keys), layout.column(values, self._value)
         if len(numbers) != len(column):
@@ -117,9 +125,23 @@ class BucketTable:
         return len(places)
 
     def dump(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        used = np.nonzero(_is_key(self._keys))
+        return self._dump(slice(None))
+
+    def scan(self, batch: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        step = max(1, batch // layout.BUCKET_ROWS)
+        for start in range(0, self._buckets, step):
+            keys, values = self._dump(slice(start, start + step))
+            if len(keys):
+                yield keys, values
+
+    def _dump(self, buckets: slice) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        used = np.nonzero(_is_key(self._keys[buckets]))
         width = np.dtype(f"=u{self._key.itemsize}")
-        return self._keys[used].astype(width).view(self._key), self._values[used]
+        return self._keys[buckets][used].astype(width).view(self._key), self._values[buckets][used]
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
 
     def count(self) -> int:
         return int(np.count_nonzero(_is_key(self._keys)))

@@ -13,7 +13,7 @@ What holds:
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -59,13 +59,25 @@ class FakeDataPlane:
         with self._lock:
             return self._table(table).dump()
 
+    def scan(self, table: str, batch: int) -> Iterator[tuple[layout.Rows, layout.Rows]]:
+        keys, values = self.dump(table)
+        for start in range(0, len(keys), batch):
+            yield keys[start : start + batch], values[start : start + batch]
+
     def lookup(self, table: str, key: Key) -> np.void | None:
         with self._lock:
             return self._table(table).lookup(key)
 
+    def lookup_each(self, table: str, keys: layout.Rows) -> tuple[npt.NDArray[np.bool_], layout.Rows]:
+        with self._lock:
+            return self._table(table).lookup_each(keys)
+
     def count(self, table: str) -> int:
         with self._lock:
             return len(self._table(table))
+
+    def capacity(self, table: str) -> int:
+        return self._table(table).capacity
 
     # ------------------------------------------------------------ counters
 

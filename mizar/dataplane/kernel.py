@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -94,11 +94,20 @@ class KernelDataPlane:
     def dump(self, table: str) -> tuple[layout.Rows, layout.Rows]:
         return self._table(table).dump()
 
+    def scan(self, table: str, batch: int) -> Iterator[tuple[layout.Rows, layout.Rows]]:
+        return self._table(table).scan(batch)
+
     def lookup(self, table: str, key: Key) -> np.void | None:
         return self._table(table).lookup(key)
 
+    def lookup_each(self, table: str, keys: layout.Rows) -> tuple[npt.NDArray[np.bool_], layout.Rows]:
+        return self._table(table).lookup_each(keys)
+
     def count(self, table: str) -> int:
         return self._table(table).count()
+
+    def capacity(self, table: str) -> int:
+        return self._table(table).capacity
 
     # ------------------------------------------------------------ counters
 
@@ -111,7 +120,7 @@ class KernelDataPlane:
         wanted = np.asarray(slots, dtype=np.uint32)
         if len(wanted) > _FEW_SLOTS:
             return self._by_index(layout.Table.STATS)[wanted]
-        return self._maps[layout.Table.STATS].lookup_each(wanted)
+        return self._maps[layout.Table.STATS].lookup_each(wanted)[1]
 
     def clear_stats(self, slots: npt.ArrayLike) -> None:
         self._maps[layout.Table.STATS].clear(np.asarray(slots, dtype=np.uint32))

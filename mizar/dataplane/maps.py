@@ -95,15 +95,19 @@ class Map(capi.Handle):
         value: np.void = self._summed(room)[0]
         return value
 
-    def lookup_each(self, keys: npt.ArrayLike) -> npt.NDArray[Any]:
-        """One value per key, zero where there is none."""
+    def lookup_each(self, keys: npt.ArrayLike) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
+        """Which keys have values, and those, zero where there is none. One call a key: there is no batch."""
         column = layout.column(keys, self.key)
-        values = np.zeros(len(column), dtype=self.value)
+        found, room = np.zeros(len(column), dtype=np.bool_), self._room(len(column))
+        key_at, value_at = column.ctypes.data, room.ctypes.data
+        value_size = self.value.itemsize * max(self._cpus, 1)
         for i in range(len(column)):
-            found = self.lookup(column[i : i + 1])
-            if found is not None:
-                values[i] = found
-        return values
+            key = ffi.cast("void *", key_at + i * self.key.itemsize)
+            code = lib.bpf_map_lookup_elem(self.fd, key, ffi.cast("void *", value_at + i * value_size))
+            if code != -errno.ENOENT:
+                capi.check(code, f"read map {self.name}")
+                found[i] = True
+        return found, self._summed(room)
 
     def update(self, keys: npt.ArrayLike, values: npt.ArrayLike) -> None:
         """Insert or replace rows in their order; stops at the first that is refused (PartialUpdateError)."""
@@ -131,7 +135,7 @@ class Map(capi.Handle):
 
     def dump(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """All keys and values. Not a snapshot: rows that change meanwhile may be seen either way."""
-        pages = list(self._read())
+        pages = list(self._read(self._chunk()))
         if not pages:
             return np.zeros(0, dtype=self.key), np.zeros(0, dtype=self.value)
         # Without the dtype numpy would turn big-endian fields into native ones.
@@ -140,11 +144,19 @@ class Map(capi.Handle):
             np.concatenate([values for _, values in pages], dtype=self.value),
         )
 
+    def scan(self, batch: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        """The same in pages of about so many rows."""
+        return self._read(min(batch, self._chunk()))
+
+    @property
+    def capacity(self) -> int:
+        return self.max_entries
+
     def count(self) -> int:
         """Number of rows. The kernel keeps no such number: it reads them all."""
         if self.type in (layout.MapType.ARRAY, layout.MapType.PERCPU_ARRAY):
             return self.max_entries
-        return sum(len(keys) for keys, _ in self._read())
+        return sum(len(keys) for keys, _ in self._read(self._chunk()))
 
     def clear(self, keys: npt.ArrayLike) -> None:
         """Write zero values at `keys`, on all CPUs."""
@@ -199,10 +211,10 @@ class Map(capi.Handle):
             capi.check(code, f"delete from map {self.name}")
         return bool(code == 0)
 
-    def _read(self) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-        """Pages of keys and values."""
+    def _read(self, room: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        """Pages of keys and values, with room for so many rows each."""
         cursor = ffi.new("char[]", max(4, self.key.itemsize))  # a bucket's number, or a key
-        position, room, code = ffi.NULL, self._chunk(), 0
+        position, code = ffi.NULL, 0
         while code == 0:
             keys, values = np.zeros(room, dtype=self.key), self._room(room)
             count = ffi.new("__u32 *", room)

@@ -76,6 +76,15 @@ class Table:
         ]
         return row
 
+    def lookup_each(self, keys: npt.ArrayLike) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
+        column = layout.column(keys, self.spec.key)
+        rows = [self.lookup(column[at : at + 1]) for at in range(len(column))]
+        values = self.spec.values(len(rows))
+        for at, row in enumerate(rows):
+            if row is not None:
+                values[at] = row
+        return np.array([row is not None for row in rows], dtype=np.bool_), values
+
     def add(self, index: int, **amounts: int) -> None:
         """Count: add to fields of one row of an array."""
         if index >= self.capacity:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Iterator
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -91,12 +92,24 @@ class DataPlane(Protocol):
         """
         ...
 
+    def scan(self, table: str, batch: int) -> Iterator[tuple[layout.Rows, layout.Rows]]:
+        """All rows as dump() gives them, about `batch` at a time; rows may be deleted between batches."""
+        ...
+
     def lookup(self, table: str, key: Key) -> np.void | None:
         """One value, or None."""
         ...
 
+    def lookup_each(self, table: str, keys: layout.Rows) -> tuple[npt.NDArray[np.bool_], layout.Rows]:
+        """Which keys have rows, and their values, zero for those that have none."""
+        ...
+
     def count(self, table: str) -> int:
         """Number of rows; of an array, its capacity."""
+        ...
+
+    def capacity(self, table: str) -> int:
+        """Number of rows that there is room for."""
         ...
 
     # ------------------------------------------------------------ counters

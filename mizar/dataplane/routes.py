@@ -12,7 +12,7 @@ What holds:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +35,9 @@ class RouteTable:
     def lookup(self, key: npt.ArrayLike) -> np.void | None:
         return self._routes.lookup(_numbers(layout.column(key, layout.ROUTE_KEY4)))
 
+    def lookup_each(self, keys: npt.ArrayLike) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
+        return self._routes.lookup_each(_numbers(layout.column(keys, layout.ROUTE_KEY4)))
+
     def update(self, keys: npt.ArrayLike, values: npt.ArrayLike) -> None:
         column = layout.column(keys, layout.ROUTE_KEY4)
         with self._writing:
@@ -54,12 +57,18 @@ class RouteTable:
 
     def dump(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         numbers, values = self._routes.dump()
-        keys = np.zeros(len(numbers), dtype=layout.ROUTE_KEY4)
-        keys["vni"], keys["addr"], keys["mask"] = hashes.routes_of(numbers)
-        return keys, values
+        return _keys(numbers), values
+
+    def scan(self, batch: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        for numbers, values in self._routes.scan(batch):
+            yield _keys(numbers), values
 
     def count(self) -> int:
         return self._routes.count()
+
+    @property
+    def capacity(self) -> int:
+        return self._routes.capacity
 
     # ------------------------------------------------------------ how
 
@@ -83,6 +92,12 @@ class RouteTable:
 
 def _numbers(keys: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     return hashes.route_numbers(keys["vni"], keys["addr"], keys["mask"])
+
+
+def _keys(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[Any]:
+    keys = np.zeros(len(numbers), dtype=layout.ROUTE_KEY4)
+    keys["vni"], keys["addr"], keys["mask"] = hashes.routes_of(numbers)
+    return keys
 
 
 def _lengths_by_vni(keys: npt.NDArray[Any]) -> dict[int, int]:

@@ -129,6 +129,15 @@ def check_cidr(text: str) -> str:
     return text
 
 
+def check_destination(text: str) -> str:
+    """Return `text` when it is a CIDR that packets may be for: 0.0.0.0/0 is, what is all reserved is not."""
+    prefix = parse_prefix(text)
+    for reserved, name in _RESERVED:
+        if reserved.covers(prefix):
+            raise ValueError(f"{text!r} is in {name}; unicast addresses only")
+    return text
+
+
 def check_disjoint(cidrs: Sequence[str]) -> None:
     """Refuse a list of CIDRs in which one overlaps another."""
     prefixes = sorted(parse_prefix(cidr) for cidr in cidrs)

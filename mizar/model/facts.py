@@ -111,6 +111,11 @@ class ServiceFact(NamedTuple):
     """Seconds; 0: none."""
     check: CheckFact | None
 
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        """As of an endpoint."""
+        return (self.address,)
+
 
 class GatewayFact(NamedTuple):
     """A gateway. `id` is a network id of its own, under which hosts look up its hosts. `hosts`: names with

@@ -129,6 +129,44 @@ def _role(value: Any, now: float) -> str:
     return "no roles" if value else "any role"
 
 
+def _ports(value: Any, now: float) -> str:
+    """`80->8080/TCP` of each port of a scaled endpoint."""
+    return ",".join(
+        f"{port.get('port')}{'->' + str(port['targetPort']) if port.get('targetPort') else ''}"
+        f"/{port.get('protocol', 'TCP')}"
+        for port in value
+    )
+
+
+def _backends(value: Any, now: float) -> str:
+    """How many of the backends get new flows."""
+    fit = sum(one.get("state") in ("healthy", "unknown") and bool(one.get("weight")) for one in value)
+    return f"{fit}/{len(value)}"
+
+
+def _hosts_up(value: Any, now: float) -> str:
+    return f"{sum(bool(host.get('up')) for host in value)}/{len(value)}"
+
+
+def _range(value: Any, now: float) -> str:
+    return f"{value.get('first')}-{value.get('last')}"
+
+
+def _routes(value: Any, now: float) -> str:
+    return ",".join(f"{route.get('to')}->{route_target(route)}" for route in value)
+
+
+def _count(value: Any, now: float) -> str:
+    return str(len(value))
+
+
+def route_target(route: Json) -> str:
+    """`gateway out` of a route."""
+    if route.get("blackhole"):
+        return "blackhole"
+    return next((f"{key} {route[key]}" for key in ("endpoint", "gateway", "peer") if route.get(key)), "-")
+
+
 _NAME = Column("NAME", "name")
 _READY = Column("READY", "status.ready", missing="no")
 _AGE = Column("AGE", "metadata.creationTimestamp", form=_age)
@@ -219,9 +257,108 @@ ENDPOINT = Kind(
         Column("ADDRESSES", "status.addresses"),
         _READY,
         _AGE,
+        Column("PORTS", "spec.ports", wide=True, form=_ports),
+        Column("BACKENDS", "status.backends", wide=True, form=_backends),
         Column("MAC", "status.mac", wide=True),
         Column("NETNS", "status.netns", wide=True),
         Column("INTERFACE", "status.interface", wide=True),
+        *_TAIL,
+    ),
+)
+GATEWAY = Kind(
+    name="Gateway",
+    singular="gateway",
+    plural="gateways",
+    aliases=("gw", "gws"),
+    in_vpc=True,
+    read_only=False,
+    rank=4,
+    columns=(
+        _NAME,
+        Column("HOSTS", "spec.hosts", missing="each its own"),
+        Column("ADDRESSES", "spec.addresses", missing="the hosts'"),
+        Column("DESTINATIONS", "spec.destinations"),
+        Column("UP", "status.hosts", form=_hosts_up),
+        _READY,
+        _AGE,
+        Column("PORTS", "spec.ports", wide=True, form=_range),
+        Column("ID", "status.id", wide=True),
+        *_TAIL,
+    ),
+)
+FLOATING_ADDRESS = Kind(
+    name="FloatingAddress",
+    singular="floatingaddress",
+    plural="floatingaddresses",
+    aliases=("floating", "fip", "fips"),
+    in_vpc=True,
+    read_only=False,
+    rank=5,
+    columns=(
+        _NAME,
+        Column("ADDRESS", "spec.address"),
+        Column("ENDPOINT", "spec.endpoint"),
+        Column("GATEWAY", "spec.gateway"),
+        Column("HOST", "status.host"),
+        _READY,
+        _AGE,
+        *_TAIL,
+    ),
+)
+PORT_FORWARD = Kind(
+    name="PortForward",
+    singular="portforward",
+    plural="portforwards",
+    aliases=("forward", "forwards", "pf", "pfs"),
+    in_vpc=True,
+    read_only=False,
+    rank=6,
+    columns=(
+        _NAME,
+        Column("ADDRESS", "spec.address"),
+        Column("PORT", "spec.port"),
+        Column("PROTOCOL", "spec.protocol"),
+        Column("ENDPOINT", "spec.endpoint"),
+        Column("TARGET", "spec.targetPort", missing="same"),
+        Column("HOST", "status.host"),
+        _READY,
+        _AGE,
+        Column("GATEWAY", "spec.gateway", wide=True),
+        *_TAIL,
+    ),
+)
+PEERING = Kind(
+    name="Peering",
+    singular="peering",
+    plural="peerings",
+    aliases=("peer", "peers"),
+    in_vpc=True,
+    read_only=False,
+    rank=7,
+    columns=(
+        _NAME,
+        Column("PEER", "spec.peer"),
+        Column("ACTIVE", "status.active"),
+        _READY,
+        _AGE,
+        *_TAIL,
+    ),
+)
+ROUTE_TABLE = Kind(
+    name="RouteTable",
+    singular="routetable",
+    plural="routetables",
+    aliases=("rt", "rts"),
+    in_vpc=True,
+    read_only=False,
+    rank=8,
+    columns=(
+        _NAME,
+        Column("NETWORKS", "spec.networks", missing="all"),
+        Column("ROUTES", "spec.routes", form=_count, missing="0"),
+        _READY,
+        _AGE,
+        Column("TARGETS", "spec.routes", wide=True, form=_routes),
         *_TAIL,
     ),
 )
@@ -232,7 +369,7 @@ BOUNCER = Kind(
     aliases=(),
     in_vpc=True,
     read_only=True,
-    rank=4,
+    rank=90,
     columns=(
         _NAME,
         Column("NETWORK", "spec.network"),
@@ -250,7 +387,7 @@ DIVIDER = Kind(
     aliases=(),
     in_vpc=True,
     read_only=True,
-    rank=5,
+    rank=91,
     columns=(
         _NAME,
         Column("HOST", "spec.host"),
@@ -261,7 +398,10 @@ DIVIDER = Kind(
     ),
 )
 
-KINDS = (HOST, VPC, NETWORK, ENDPOINT, BOUNCER, DIVIDER)
+FIXTURES = (GATEWAY, FLOATING_ADDRESS, PORT_FORWARD, PEERING, ROUTE_TABLE)
+"""What a VPC has besides networks and endpoints, in the order of creation."""
+
+KINDS = (HOST, VPC, NETWORK, ENDPOINT, *FIXTURES, BOUNCER, DIVIDER)
 
 _BY_NAME = {
     text: kind for kind in KINDS for text in (kind.name.lower(), kind.singular, kind.plural, *kind.aliases)

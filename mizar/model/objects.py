@@ -20,18 +20,16 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictInt,
-    StringConstraints,
-    WithJsonSchema,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, StrictBool, StrictInt
 
-from mizar.model import addresses, kinds, names
+from mizar.model import kinds, parts, services
+
+Part = parts.Part
+Name = parts.Name
+Address = parts.Address
+Cidr = parts.Cidr
+Condition = parts.Condition
+Status = parts.Status
 
 # Bounds that the data plane sets (tests compare them with bpf/include/abi.h).
 MAX_DIVIDERS = 16
@@ -92,34 +90,6 @@ def _check_ifname(text: str) -> str:
     return text
 
 
-def _check_distinct(texts: tuple[str, ...]) -> tuple[str, ...]:
-    if len(texts) > 1:
-        twice = next((text for text in texts if texts.count(text) > 1), None)
-        if twice is not None:
-            raise ValueError(f"{twice!r} is given twice")
-    return texts
-
-
-def _check_disjoint(cidrs: tuple[str, ...]) -> tuple[str, ...]:
-    addresses.check_disjoint(cidrs)
-    return cidrs
-
-
-Name = Annotated[str, StringConstraints(pattern=names.PATTERN)]
-Address = Annotated[
-    str, AfterValidator(addresses.check_address), WithJsonSchema({"type": "string", "format": "ipv4"})
-]
-Cidr = Annotated[
-    str, AfterValidator(addresses.check_cidr), WithJsonSchema({"type": "string", "examples": ["10.0.0.0/16"]})
-]
-
-
-class Part(pydantic.BaseModel):
-    """Base of all parts of objects: camelCase in JSON, no unknown fields, frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-
 # ----------------------------------------------------------------------------------------------- metadata
 
 
@@ -156,26 +126,6 @@ class RoleMetadata(Part):
 # ------------------------------------------------------------------------------------------------- status
 
 
-class Condition(Part):
-    """One observed fact about an object, in the form that Kubernetes uses."""
-
-    type: Literal["Ready"] = "Ready"
-    status: Literal["True", "False"]
-    reason: str = Field(
-        description="one word for programs: Acknowledged, Pending, HostAway, EntryRefused, ..."
-    )
-    message: str = Field("", description="one line for people")
-    last_transition_time: str | None = Field(None, description="RFC 3339 UTC")
-
-
-class Status(Part):
-    """What every status has."""
-
-    ready: StrictBool = Field(False, description="every host that must know has acknowledged")
-    conditions: tuple[Condition, ...] = Field((), description="Ready, with the reason")
-    message: str | None = Field(None, description="one line, when there is something to say")
-
-
 class HostStatus(Status):
     agent: Literal["connected", "away"] | None = Field(
         None, description="whether the controller has its agent"
@@ -204,10 +154,13 @@ class NetworkStatus(Status):
 
 class EndpointStatus(Status):
     addresses: tuple[str, ...] | None = Field(None, description="addresses that the endpoint has")
-    mac: str | None = Field(None, description="allocated")
+    mac: str | None = Field(None, description="allocated; of a simple endpoint")
     host: str | None = Field(None, description="host that it is on")
     netns: str | None = Field(None, description="network namespace of its interface")
     interface: str | None = Field(None, description="its interface on the host's side")
+    backends: tuple[services.BackendStatus, ...] | None = Field(
+        None, description="of a scaled endpoint: who serves it"
+    )
 
 
 class RoleStatus(Part):
@@ -221,7 +174,7 @@ class RoleStatus(Part):
 class HostSpec(Part):
     """A machine that carries endpoints."""
 
-    addresses: Annotated[tuple[Address, ...], AfterValidator(_check_distinct)] = Field(
+    addresses: Annotated[tuple[Address, ...], AfterValidator(parts.check_distinct)] = Field(
         min_length=1, max_length=8, description="underlay IPv4 addresses; tunnels use the first. Immutable"
     )
     agent: Annotated[str, AfterValidator(_check_agent)] = Field(
@@ -235,7 +188,7 @@ class HostSpec(Part):
 class VpcSpec(Part):
     """A tenant's private address space."""
 
-    cidrs: Annotated[tuple[Cidr, ...], AfterValidator(_check_disjoint)] = Field(
+    cidrs: Annotated[tuple[Cidr, ...], AfterValidator(parts.check_disjoint)] = Field(
         min_length=1,
         max_length=MAX_VPC_CIDRS,
         description="prefixes of the VPC; other VPCs may have the same",
@@ -254,7 +207,7 @@ class VpcSpec(Part):
 class NetworkSpec(Part):
     """A group of endpoints: a subnet when it has CIDRs, else a group network."""
 
-    cidrs: Annotated[tuple[Cidr, ...], AfterValidator(_check_disjoint)] = Field(
+    cidrs: Annotated[tuple[Cidr, ...], AfterValidator(parts.check_disjoint)] = Field(
         (),
         max_length=MAX_NETWORK_CIDRS,
         description="prefixes inside the VPC's; none: a group network, addresses from anywhere in it",
@@ -284,10 +237,12 @@ class NetworkSpec(Part):
 class EndpointSpec(Part):
     """One attachment to a VPC."""
 
-    type: Literal["simple"] = Field("simple", description="simple: one interface on one host. Immutable")
+    type: Literal["simple"] = Field(
+        "simple", description="simple: one interface on one host; scaled: many of them. Immutable"
+    )
     network: Name = Field(description="network of the same VPC. Immutable")
     host: Name = Field(description="host that it is on; a change moves the endpoint")
-    addresses: Annotated[tuple[Address, ...], AfterValidator(_check_distinct)] = Field(
+    addresses: Annotated[tuple[Address, ...], AfterValidator(parts.check_distinct)] = Field(
         (), max_length=MAX_ENDPOINT_ADDRESSES, description="none: one is picked from the network, and kept"
     )
     netns: Annotated[str, AfterValidator(_check_netns)] | None = Field(
@@ -295,6 +250,9 @@ class EndpointSpec(Part):
     )
     ifname: Annotated[str, AfterValidator(_check_ifname)] | None = Field(
         None, description="name of the interface inside; none: eth0"
+    )
+    forwarding: StrictBool = Field(
+        False, description="true: may send what is not from its own addresses, and be the target of routes"
     )
 
 
@@ -362,15 +320,86 @@ class Network(Object):
     status: NetworkStatus | None = None
 
 
+# The first that fits, which for simple endpoints is the first: a million of them cost nothing more.
+AnyEndpointSpec = Annotated[EndpointSpec | services.ScaledSpec, Field(union_mode="left_to_right")]
+
+
 class Endpoint(Object):
-    """One attachment (container, pod, VM, host) with addresses in a VPC."""
+    """One attachment (container, pod, VM, host) with addresses in a VPC, or one address that many serve."""
 
     KIND: ClassVar[kinds.Kind] = kinds.ENDPOINT
 
     kind: Literal["Endpoint"] = "Endpoint"
     metadata: ScopedMetadata
-    spec: EndpointSpec
+    spec: AnyEndpointSpec
     status: EndpointStatus | None = None
+
+
+class SimpleEndpoint(Endpoint):
+    """An endpoint that is known to be simple, or meant to be: for errors."""
+
+    spec: EndpointSpec
+
+
+class ScaledEndpoint(Endpoint):
+    """An endpoint that is known to be scaled, or meant to be."""
+
+    spec: services.ScaledSpec
+
+
+class Gateway(Object):
+    """A VPC's way out to the underlay or the internet."""
+
+    KIND: ClassVar[kinds.Kind] = kinds.GATEWAY
+
+    kind: Literal["Gateway"] = "Gateway"
+    metadata: ScopedMetadata
+    spec: services.GatewaySpec
+    status: services.GatewayStatus | None = None
+
+
+class FloatingAddress(Object):
+    """An outside address that is one endpoint's."""
+
+    KIND: ClassVar[kinds.Kind] = kinds.FLOATING_ADDRESS
+
+    kind: Literal["FloatingAddress"] = "FloatingAddress"
+    metadata: ScopedMetadata
+    spec: services.FloatingAddressSpec
+    status: services.FloatingAddressStatus | None = None
+
+
+class PortForward(Object):
+    """A port of an outside address that leads to an endpoint."""
+
+    KIND: ClassVar[kinds.Kind] = kinds.PORT_FORWARD
+
+    kind: Literal["PortForward"] = "PortForward"
+    metadata: ScopedMetadata
+    spec: services.PortForwardSpec
+    status: services.PortForwardStatus | None = None
+
+
+class RouteTable(Object):
+    """Routes of a VPC, or of some of its networks."""
+
+    KIND: ClassVar[kinds.Kind] = kinds.ROUTE_TABLE
+
+    kind: Literal["RouteTable"] = "RouteTable"
+    metadata: ScopedMetadata
+    spec: services.RouteTableSpec
+    status: services.RouteTableStatus | None = None
+
+
+class Peering(Object):
+    """One side of a peering between two VPCs."""
+
+    KIND: ClassVar[kinds.Kind] = kinds.PEERING
+
+    kind: Literal["Peering"] = "Peering"
+    metadata: ScopedMetadata
+    spec: services.PeeringSpec
+    status: services.PeeringStatus | None = None
 
 
 class Bouncer(Object):
@@ -395,16 +424,29 @@ class Divider(Object):
     status: RoleStatus | None = None
 
 
-Declared = Host | Vpc | Network | Endpoint
+Fixture = Gateway | FloatingAddress | PortForward | RouteTable | Peering
+"""What a VPC has besides networks and endpoints."""
+
+Declared = Host | Vpc | Network | Endpoint | Gateway | FloatingAddress | PortForward | RouteTable | Peering
 """What a client may create; narrow with isinstance."""
 
-AnyObject = Host | Vpc | Network | Endpoint | Bouncer | Divider
+AnyObject = (
+    Host
+    | Vpc
+    | Network
+    | Endpoint
+    | Gateway
+    | FloatingAddress
+    | PortForward
+    | RouteTable
+    | Peering
+    | Bouncer
+    | Divider
+)
 
-CLASSES: dict[str, type[Host | Vpc | Network | Endpoint]] = {
-    "Host": Host,
-    "VPC": Vpc,
-    "Network": Network,
-    "Endpoint": Endpoint,
+CLASSES: dict[str, type[Declared]] = {
+    cls.KIND.name: cls
+    for cls in (Host, Vpc, Network, Endpoint, Gateway, FloatingAddress, PortForward, RouteTable, Peering)
 }
 
 _LIST = pydantic.TypeAdapter(Sequence[AnyObject])

@@ -41,6 +41,8 @@ def read(raw: object) -> objects.Declared:
     try:
         return cls.model_validate(raw)
     except pydantic.ValidationError as error:
+        if cls is objects.Endpoint:
+            raise _explained_endpoint(raw) from None
         raise _explained(error, cls, raw) from None
 
 
@@ -99,6 +101,21 @@ def _class_of(raw: object) -> type[objects.Declared]:
         )
     hint = kinds.did_you_mean(str(kind), objects.CLASSES)
     raise FieldError(f"unknown kind {_shown(kind)}{hint}; kinds: {known}", path=("kind",))
+
+
+def _explained_endpoint(raw: Any) -> FieldError:
+    """What is wrong with it as the type of endpoint that it says it is."""
+    spec = raw.get("spec")
+    given = spec.get("type", "simple") if isinstance(spec, Mapping) else "simple"
+    if isinstance(given, str) and given not in ("simple", "scaled"):
+        text = f"{_who(kinds.ENDPOINT, raw)}: spec.type: {_shown(given)} is not supported; "
+        return FieldError(f"{text}it is 'simple' or 'scaled'", path=("spec", "type"))
+    cls = objects.ScaledEndpoint if given == "scaled" else objects.SimpleEndpoint
+    try:
+        cls.model_validate(raw)
+    except pydantic.ValidationError as error:
+        return _explained(error, cls, raw)
+    raise AssertionError("an endpoint is wrong, and right as either type")
 
 
 def _explained(error: pydantic.ValidationError, cls: type[objects.Declared], raw: Any) -> FieldError:

@@ -15,57 +15,64 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mizar.model import addresses, facts
-from mizar.plan import rows, state
+from mizar.model import facts
+from mizar.plan import outside, routes, rows, state
 
 Head = rows.VpcRow | rows.NetworkRow
 
 
 class Cell(NamedTuple):
-    """Rows of one host for one VPC (`head` is a VpcRow) or network; `divides`: as a divider."""
+    """Rows of one host for one VPC (`head` is a VpcRow) or network."""
 
-    head: Head | None
-    routes: tuple[rows.RouteRow, ...]
-    shards: tuple[rows.ShardRow, ...]
-    divides: bool
+    head: Head | None = None
+    routes: tuple[rows.RouteRow, ...] = ()
+    shards: tuple[rows.ShardRow, ...] = ()
+    early: bool = False
+    """Others turn to this host, as a divider or a way out: it must know before they do."""
+    way_out: tuple[rows.GatewayRow | rows.ShardRow, ...] = ()
+    """Where the VPC's gateways are, and what this host is to do as one."""
 
 
 def of_vpc(world: state.State, vpc: state.VpcState, host: str) -> Cell:
-    """The VPC's row, the routes of its CIDRs, and at a divider the shards of its group space."""
-    divides, uses = host in vpc.dividers, host in vpc.hosts
-    if not (divides or uses or host in vpc.bouncing):
+    """The VPC's row, the routes of its CIDRs and those that were declared, the way out, and at a divider the
+    shards of its group space."""
+    divides, uses, knows = host in vpc.dividers, host in vpc.hosts, _knows(vpc, host)
+    if not (divides or uses or knows or host in vpc.bouncing):
         return _EMPTY
+    shards = vpc.group.rows if (divides or knows) and vpc.group is not None else ()
+    if not (divides or uses or host in vpc.bouncing):
+        return Cell(shards=shards, early=True)
     dividers = tuple(world.address_of(name) for name in vpc.dividers) if divides or uses else ()
     head = rows.VpcRow(vpc.fact.vni, vpc.fact.name, dividers, divides)
-    if divides:
-        shards = vpc.group.rows if vpc.group is not None else ()
-        return Cell(head, _outside_subnets(vpc), shards, divides=True)
-    routes = _to_dividers(vpc, host) if uses else ()
-    return Cell(head, routes, (), divides=False)
+    found = routes.of_vpc(world, vpc, host, divides=divides, uses=uses)
+    out = outside.way_out(world, vpc, host) if uses and vpc.gateways else ()
+    return Cell(head, found, shards, divides or knows or vpc.leads_out(host), out)
 
 
 def of_network(vpc: state.VpcState, network: state.NetworkState, host: str) -> Cell:
-    """The network's row, and where packets are sent to it also its routes and shards."""
-    divides, uses, bounces = host in vpc.dividers, host in network.hosts, host in network.space.bouncers
-    if not network.alive or not (divides or uses or bounces):
+    """The network's row, and where packets are sent to it also its routes and shards. A divider of a peer has
+    the shards only: its routes are the peer's."""
+    divides, uses, knows = host in vpc.dividers, host in network.hosts, _knows(vpc, host)
+    bounces = host in network.space.bouncers
+    if not network.alive or not (divides or uses or bounces or knows):
         return _EMPTY
     fact = network.fact
+    early = divides or knows or vpc.leads_out(host)
+    shards = network.space.rows if (divides or uses or knows) and not network.is_group else ()
+    if not (divides or uses or bounces):
+        return Cell(shards=shards, early=early)
     head = rows.NetworkRow(fact.id, fact.vni, fact.name, bounces)
-    if network.is_group or not (divides or uses):
-        return Cell(head, (), (), divides)
-    routes = tuple(
-        rows.RouteRow(fact.vni, cidr.address, cidr.length, rows.RouteKind.NETWORK, fact.id, fact.shards)
-        for cidr in _longest_first(fact)
-    )
-    return Cell(head, routes, network.space.rows, divides)
+    found = routes.of_network(network) if divides or uses else ()
+    return Cell(head, found, shards, early)
 
 
 def host_row(fact: facts.HostFact) -> rows.HostRow:
     return rows.HostRow(fact.address, fact.name)
 
 
-def location_row(world: state.State, fact: facts.EndpointFact, address: int) -> rows.LocationRow:
-    return rows.LocationRow(fact.vni, fact.network, address, world.hosts[fact.host].fact.address)
+def location_row(world: state.State, fact: state.Located, address: int) -> rows.LocationRow:
+    host = world.address_of(fact.host) if isinstance(fact, facts.EndpointFact) else 0
+    return rows.LocationRow(fact.vni, fact.network, address, host)
 
 
 def endpoint_row(
@@ -83,6 +90,8 @@ def endpoint_row(
         vpc.fact.mtu,
         fact.netns,
         fact.ifname,
+        fact.forwarding,
+        network.own_routes,
     )
 
 
@@ -102,29 +111,9 @@ def shard_rows(world: state.State, space: state.Space) -> tuple[rows.ShardRow, .
     return tuple(made)
 
 
-_EMPTY = Cell(None, (), (), divides=False)
+_EMPTY = Cell()
 
 
-def _outside_subnets(vpc: state.VpcState) -> tuple[rows.RouteRow, ...]:
-    """What a divider does with an address that is in no subnet: the group space, or nothing."""
-    kind, network, shards = rows.RouteKind.NONE, 0, 0
-    if vpc.group is not None:
-        kind, network, shards = rows.RouteKind.NETWORK, vpc.group.id, vpc.group.shards
-    return tuple(
-        rows.RouteRow(vpc.fact.vni, cidr.address, cidr.length, kind, network, shards)
-        for cidr in _longest_first(vpc.fact)
-        if cidr not in vpc.prefixes
-    )
-
-
-def _to_dividers(vpc: state.VpcState, host: str) -> tuple[rows.RouteRow, ...]:
-    """What a host that only has endpoints does with an address outside of their networks."""
-    return tuple(
-        rows.RouteRow(vpc.fact.vni, cidr.address, cidr.length, rows.RouteKind.DIVIDER, 0, 0)
-        for cidr in _longest_first(vpc.fact)
-        if cidr not in vpc.prefixes or host not in vpc.prefixes[cidr].hosts
-    )
-
-
-def _longest_first(fact: facts.VpcFact | facts.NetworkFact) -> list[addresses.Prefix]:
-    return sorted(fact.cidrs, key=lambda cidr: (-cidr.length, cidr.address))
+def _knows(vpc: state.VpcState, host: str) -> bool:
+    """The host divides a VPC that reaches this one."""
+    return any(host in other.dividers for other in vpc.onlookers.values())

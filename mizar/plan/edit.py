@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The delta of one change in the making.
 
-Whoever is about to change something that a cell depends on *touches* the cell first; its rows are kept as
-they were. At the end the touched cells are compared with what they have become, and every difference gets the
+Whoever is about to change something that a cell or item depends on *touches* it first; its rows are kept as
+they were. At the end what was touched is compared with what it has become, and every difference gets the
 stage that makes before it breaks. Locations and endpoints are noted row by row as they change.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mizar.plan import cells, delta, rows, state
+from mizar.plan import cells, delta, items, rows, state
 from mizar.plan.rows import Stage
 
 _BEFORE_USE = {True: Stage.DIVIDERS, False: Stage.HOSTS}
-"""Stage of routes and shards, by whether the host has them as a divider."""
+"""Stage of routes and shards, by whether others turn to the host for them (Cell.early)."""
 
 
 class Edit:
@@ -25,6 +25,7 @@ class Edit:
         self._world = world
         self._vpcs: dict[tuple[str, int], tuple[state.VpcState, cells.Cell]] = {}
         self._networks: dict[tuple[str, int], tuple[state.VpcState, state.NetworkState, cells.Cell]] = {}
+        self._items: dict[items.Item, items.Rows] = {}
 
     # ------------------------------------------------------------------------------------------ touching
 
@@ -43,6 +44,11 @@ class Edit:
             at = (host, network.fact.id)
             if at not in self._networks:
                 self._networks[at] = (vpc, network, cells.of_network(vpc, network, host))
+
+    def touch_item(self, item: items.Item) -> None:
+        """Its rows on any host are about to change."""
+        if item not in self._items:
+            self._items[item] = items.by_host(self._world, item)
 
     # ------------------------------------------------------------------------------------------- noting
 
@@ -70,8 +76,11 @@ class Edit:
             after = cells.of_vpc(self._world, vpc, host)
             self._compare(host, before, after, routes, vpc)
             self._compare_shards(host, before, after, vpc, vpc.group)
+            self._compare_way_out(host, before, after)
         for (host, _), changed in routes.items():
             self._compare_routes(host, changed)
+        for item, known in self._items.items():
+            self._compare_item(known, items.by_host(self._world, item))
         return self.delta
 
     def _compare(
@@ -83,14 +92,14 @@ class Edit:
         vpc: state.VpcState,
     ) -> None:
         if before.head != after.head:
-            self._compare_heads(host, before.head, after.head, uses=host in vpc.hosts, divides=after.divides)
+            self._compare_heads(host, before.head, after.head, uses=host in vpc.hosts, early=after.early)
         if before.routes != after.routes:
-            changed = routes.setdefault((host, vpc.fact.vni), _Routes(divides=host in vpc.dividers))
+            changed = routes.setdefault((host, vpc.fact.vni), _Routes(early=_is_early(vpc, host)))
             changed.before.update((row.key, row) for row in before.routes)
             changed.after.update((row.key, row) for row in after.routes)
 
     def _compare_heads(
-        self, host: str, before: cells.Head | None, after: cells.Head | None, *, uses: bool, divides: bool
+        self, host: str, before: cells.Head | None, after: cells.Head | None, *, uses: bool, early: bool
     ) -> None:
         if after is None:
             if before is not None:
@@ -100,7 +109,7 @@ class Edit:
         elif isinstance(before, rows.NetworkRow) and before.bounces:
             self.upsert_head(Stage.BREAK, host, after)
         else:
-            self.upsert_head(Stage.BOUNCERS if after.bounces else _BEFORE_USE[divides], host, after)
+            self.upsert_head(Stage.BOUNCERS if after.bounces else _BEFORE_USE[early], host, after)
 
     def _change_vpc(self, host: str, before: rows.VpcRow | None, after: rows.VpcRow, *, uses: bool) -> None:
         if before is None:
@@ -131,11 +140,11 @@ class Edit:
             return
         if after.shards:
             # A divider has new tables before the routes that lead to them.
-            fresh = after.divides and not before.shards
-            stage = Stage.BOUNCERS if fresh else _BEFORE_USE[after.divides]
+            fresh = after.early and not before.shards
+            stage = Stage.BOUNCERS if fresh else _BEFORE_USE[after.early]
             self._put_shards(stage, host, before.shards, after.shards)
             return
-        if before.divides and host in vpc.hosts and space is not None:
+        if before.early and space is not None:
             # Its own endpoints look here until the break, when shards may leave their old holders.
             self._put_shards(Stage.DIVIDERS, host, before.shards, space.rows)
         self.delta.batch(Stage.BREAK, host).removals.extend(row.key for row in before.shards)
@@ -154,27 +163,60 @@ class Edit:
             before = changed.before.get(key)
             if before == after:
                 continue
-            stage = _BEFORE_USE[changed.divides]
+            stage = _BEFORE_USE[changed.early]
             # A divider that becomes a mere user, or whose group space is gone, answers until the break.
-            if before is not None and _knows(before) > _knows(after):
+            if before is not None and _says_less(after, before):
                 stage = Stage.BREAK
             self.upsert(stage, host, after)
         for key in changed.before.keys() - changed.after.keys():
             self.remove(host, key)
 
+    def _compare_way_out(self, host: str, before: cells.Cell, after: cells.Cell) -> None:
+        """The hosts of a gateway know that they are before anybody is told to turn to them."""
+        known = {row.key: row for row in before.way_out}
+        for row in after.way_out:
+            old = known.pop(row.key, None)
+            if old != row:
+                moved = old is not None and isinstance(row, rows.ShardRow)
+                self.upsert(Stage.HOSTS if moved else Stage.DIVIDERS, host, row)
+        for key in known:
+            self.remove(host, key)
+
+    def _compare_item(self, before: items.Rows, after: items.Rows) -> None:
+        for host, wanted in after.items():
+            known = {row.key: row for row in before.get(host, ())}
+            for row in wanted:
+                old = known.get(row.key)
+                if old != row:
+                    stage = items.stage(row, old, new=not before, new_here=not known)
+                    self.upsert(stage, host, row)
+        for host, had in before.items():
+            kept = {row.key for row in after.get(host, ())}
+            for row in had:
+                if row.key not in kept:
+                    self.remove(host, row.key)
+
 
 class _Routes:
     """Routes of one VPC on one host that changed, from all its cells together."""
 
-    __slots__ = ("after", "before", "divides")
+    __slots__ = ("after", "before", "early")
 
-    def __init__(self, *, divides: bool) -> None:
+    def __init__(self, *, early: bool) -> None:
         self.before: dict[rows.Key, rows.RouteRow] = {}
         self.after: dict[rows.Key, rows.RouteRow] = {}
-        self.divides = divides
+        self.early = early
 
 
-def _knows(route: rows.RouteRow) -> int:
-    """How much a route says: where to look, that there is nothing, or whom to ask."""
-    order = {rows.RouteKind.NETWORK: 2, rows.RouteKind.NONE: 1, rows.RouteKind.DIVIDER: 0}
-    return order[route.kind]
+def _is_early(vpc: state.VpcState, host: str) -> bool:
+    """Others turn to the host for what it knows of the VPC, as Cell.early."""
+    return host in vpc.dividers or vpc.leads_out(host)
+
+
+_SAYS = {rows.RouteKind.NETWORK: 2, rows.RouteKind.NONE: 1, rows.RouteKind.DIVIDER: 0}
+"""How much an implied route says: where to look, that there is nothing, or whom to ask."""
+
+
+def _says_less(route: rows.RouteRow, than: rows.RouteRow) -> bool:
+    """Declared routes do not compare: they hold as soon as they are there."""
+    return route.kind in _SAYS and than.kind in _SAYS and _SAYS[route.kind] < _SAYS[than.kind]

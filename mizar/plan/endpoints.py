@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mizar.abi import hashes
 from mizar.model import facts
-from mizar.plan import cells, rows, state
+from mizar.plan import cells, referrers, rows, state
 from mizar.plan.edit import Edit
 from mizar.plan.rows import Stage
 
@@ -20,6 +20,9 @@ _FEW = 32
 
 def put_endpoints(world: state.State, edit: Edit, endpoints: Sequence[facts.EndpointFact]) -> None:
     """The hot path: a new endpoint costs the same whatever is there already."""
+    if world.referrers:
+        for fact in endpoints:
+            referrers.touch(world, edit, fact.id)
     mixed = _mixed([address for fact in endpoints for address in fact.addresses])
     at = 0
     for fact in endpoints:
@@ -97,6 +100,7 @@ def remove_endpoint(world: state.State, edit: Edit, serial: int) -> None:
     fact = world.endpoints.get(serial)
     if fact is None:
         return
+    referrers.touch(world, edit, serial)
     vpc, network = world.vpcs[fact.vni], world.networks[fact.network]
     edit.remove(fact.host, (rows.Table.ENDPOINTS, vpc.fact.name, fact.name))
     for address in fact.addresses:
@@ -135,6 +139,7 @@ def _change_endpoint(
         world.endpoints[fact.id] = fact
         return
     edit.delta.replaces = True
+    referrers.forget_health(world, fact.id)
     edit.remove(before.host, (rows.Table.ENDPOINTS, vpc.fact.name, before.name))
     _uncount_endpoint(world, edit, vpc, network, before)
     _count_endpoint(world, edit, vpc, network, fact)

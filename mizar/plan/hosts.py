@@ -51,3 +51,4 @@ def drop_hosts(world: state.State, made: delta.Delta, names: Sequence[str]) -> N
         made.batch(Stage.BREAK, name).removals.extend(removals.values())
     for name in gone:
         del world.hosts[name]
+        world.away.discard(name)

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mizar.model import addresses, facts
-from mizar.plan import cells, spaces, state
+from mizar.plan import declared, spaces, state
 from mizar.plan.edit import Edit
-from mizar.plan.rows import Stage
 
 
 def put_vpc(world: state.State, edit: Edit, fact: facts.VpcFact) -> None:
@@ -18,10 +17,15 @@ def put_vpc(world: state.State, edit: Edit, fact: facts.VpcFact) -> None:
     else:
         if fact.cidrs != vpc.fact.cidrs:
             edit.touch_vpc(vpc, {*vpc.hosts, *vpc.dividers})
-        refresh, vpc.fact = fact.mtu != vpc.fact.mtu, fact
-        if refresh:
+            for other in vpc.onlookers.values():
+                edit.touch_vpc(other, {*other.hosts, *other.dividers})
+        before, vpc.fact = vpc.fact, fact
+        if fact.cidrs != before.cidrs:
+            for one in (vpc, *vpc.onlookers.values()):
+                declared.reroute(edit, one)
+        if fact.mtu != before.mtu:
             for network in vpc.networks.values():
-                _refresh_endpoints(edit, vpc, network)
+                spaces.refresh_endpoints(edit, vpc, network)
     spaces.place_dividers(world, edit, vpc)
 
 
@@ -39,10 +43,10 @@ def put_network(world: state.State, edit: Edit, fact: facts.NetworkFact) -> None
         network = _add_network(edit, vpc, fact)
         world.networks[fact.id] = network
     elif fact.cidrs != network.fact.cidrs:
-        edit.touch_network(vpc, network, _all_hosts(vpc, network))
+        _touch(edit, vpc, network)
         _set_prefixes(vpc, network, network.fact.cidrs, fact.cidrs)
         network.put(fact)
-        _refresh_endpoints(edit, vpc, network)
+        spaces.refresh_endpoints(edit, vpc, network)
     else:
         network.put(fact)
     spaces.place_space(world, edit, vpc, network.space)
@@ -54,12 +58,14 @@ def _add_network(edit: Edit, vpc: state.VpcState, fact: facts.NetworkFact) -> st
     elif vpc.group is not None:
         space = vpc.group
     else:
-        edit.touch_vpc(vpc, vpc.dividers)
+        edit.touch_vpc(vpc, vpc.knowing())
+        _touch_onlookers(edit, vpc)
         space = vpc.group = state.Space(vpc.fact.group, fact.vni, fact.shards)
     network = state.NetworkState(fact, space)
     network.alive = False  # as the cells of before see it
-    edit.touch_network(vpc, network, _all_hosts(vpc, network))
+    _touch(edit, vpc, network)
     network.alive = True
+    network.own_routes = vpc.routing.owns(fact.id)
     vpc.networks[fact.id] = space.networks[fact.id] = network
     _set_prefixes(vpc, network, (), fact.cidrs)
     return network
@@ -70,7 +76,7 @@ def remove_network(world: state.State, edit: Edit, number: int) -> None:
     if network is None:
         return
     vpc = world.vpcs[network.fact.vni]
-    edit.touch_network(vpc, network, _all_hosts(vpc, network))
+    _touch(edit, vpc, network)
     _set_prefixes(vpc, network, network.fact.cidrs, ())
     network.alive = False
     space = network.space
@@ -95,13 +101,12 @@ def _set_prefixes(
     vpc.prefixes.update(dict.fromkeys(after, network))
 
 
-def _all_hosts(vpc: state.VpcState, network: state.NetworkState) -> set[str]:
-    """Every host that has the network's cell."""
-    return {*vpc.dividers, *network.hosts, *network.space.bouncers}
+def _touch(edit: Edit, vpc: state.VpcState, network: state.NetworkState) -> None:
+    """The network's cell on every host that has it, and what the dividers of other VPCs know of it."""
+    edit.touch_network(vpc, network, {*vpc.knowing(), *network.hosts, *network.space.bouncers})
+    _touch_onlookers(edit, vpc)
 
 
-def _refresh_endpoints(edit: Edit, vpc: state.VpcState, network: state.NetworkState) -> None:
-    """What endpoints have from their network or VPC has changed."""
-    for fact in network.space.endpoints():
-        if fact.network == network.fact.id:
-            edit.upsert(Stage.ENDPOINTS, fact.host, cells.endpoint_row(vpc, network, fact))
+def _touch_onlookers(edit: Edit, vpc: state.VpcState) -> None:
+    for other in vpc.onlookers.values():
+        edit.touch_vpc(other, other.dividers)

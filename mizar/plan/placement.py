@@ -8,6 +8,7 @@ moves only what it wins or held. Scores depend on names and ids alone: they are 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 
@@ -20,6 +21,7 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 BOUNCERS = 1
 DIVIDERS = 2
 _SHARD = 3
+OUTSIDE = 4
 
 
 class Pool:
@@ -44,6 +46,12 @@ class Pool:
         return tuple(self._names[index] for index in ranked)
 
 
+def first(role: int, number: int, names: Iterable[str]) -> str | None:
+    """The best of a few hosts for a number; None of none."""
+    seed = _seed(role, number)
+    return max(names, key=lambda name: _mix(seed ^ _hash_name(name)), default=None)
+
+
 def place_shards(
     network: int, bouncers: Sequence[str], *, shards: int, replicas: int
 ) -> tuple[tuple[str, ...], ...]:
@@ -66,6 +74,7 @@ def place_shards(
     return tuple(holders)
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def _hash_name(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
 

@@ -26,6 +26,11 @@ class Table(enum.StrEnum):
     SHARDS = "shards"
     LOCATIONS = "locations"
     ENDPOINTS = "endpoints"
+    SERVICES = "services"
+    GATEWAYS = "gateways"
+    FLOATING = "floating"
+    FORWARDS = "forwards"
+    CHECKS = "checks"
 
 
 class Stage(enum.IntEnum):
@@ -34,23 +39,26 @@ class Stage(enum.IntEnum):
 
     Within a stage the rows of a host are in no particular order but for routes, which begin with the longest
     prefixes: the agent applies one table after the other (hosts, vpcs, networks, routes, shards, locations,
-    endpoints), and packets find their way at every moment of that.
+    endpoints, those of services and gateways), and packets find their way at every moment of that.
     """
 
     PEERS = 0
     """Hosts."""
     BOUNCERS = 1
-    """Locations; new vpc rows, bouncers' network rows, new shard tables of dividers: not used yet."""
+    """Locations; new vpc rows, bouncers' network rows, new shard tables of dividers, services at new
+    bouncers: not used yet."""
     DIVIDERS = 2
-    """Shards and routes at dividers, and that they divide."""
+    """Shards and routes at dividers and gateway hosts, and that they are that."""
     HOSTS = 3
     """Vpcs, routes and shards at endpoints' hosts."""
     ENDPOINTS = 4
-    """Endpoints."""
+    """Endpoints; new services."""
     MOVES = 5
-    """Locations of endpoints that have moved, now that they are at their new host."""
+    """What leads to endpoints that may be there only now: locations of those that have moved, backends of
+    services, outside addresses. Locations of new services. Checks."""
     BREAK = 6
-    """Every removal, and every row that says less than before (a host that no longer divides)."""
+    """Every removal, and every row that says less than before (a host that no longer divides, or that no
+    longer answers for an outside address)."""
 
 
 class RouteKind(enum.IntEnum):
@@ -59,6 +67,17 @@ class RouteKind(enum.IntEnum):
     DIVIDER = 1
     NETWORK = 2
     NONE = 3
+    BLACKHOLE = 4
+    APPLIANCE = 5
+    GATEWAY = 6
+
+
+class CheckKind(enum.Enum):
+    """How a backend is checked, by what facts.CheckFact calls it."""
+
+    UP = "up"
+    TCP = "tcp"
+    HTTP = "http"
 
 
 Key = tuple[Hashable, ...]
@@ -103,22 +122,29 @@ class NetworkRow(NamedTuple):
 
 
 class RouteRow(NamedTuple):
-    """One prefix of a VPC. `network` and `shards` are 0 unless the kind is NETWORK."""
+    """One prefix of a VPC, in the table of the VPC, or of a network of it if `table` is its id.
+
+    `network` is 0 unless the kind is NETWORK, or GATEWAY with hosts of its own; `shards` unless it is
+    NETWORK. `peer_vni`: of NETWORK and NONE in a peer VPC. `endpoint`: of APPLIANCE, its address."""
 
     vni: int
     prefix: int
     length: int
     kind: RouteKind
-    network: int
-    shards: int
+    network: int = 0
+    shards: int = 0
+    peer_vni: int = 0
+    endpoint: int = 0
+    table: int = 0
 
     @property
     def key(self) -> Key:
-        return (Table.ROUTES, self.vni, self.prefix, self.length)
+        return (Table.ROUTES, self.vni, self.prefix, self.length, self.table)
 
 
 class ShardRow(NamedTuple):
-    """Underlay addresses of the bouncers that hold one shard. A host has all shards of a network or none."""
+    """Underlay addresses of the bouncers that hold one shard, or of the hosts of a gateway. A host has all
+    shards of a network or none."""
 
     network: int
     shard: int
@@ -130,7 +156,8 @@ class ShardRow(NamedTuple):
 
 
 class LocationRow(NamedTuple):
-    """A bouncer's row: the underlay address of the host that an endpoint's address is on."""
+    """A bouncer's row: the underlay address of the host that an endpoint's address is on; 0 for a scaled
+    endpoint."""
 
     vni: int
     network: int
@@ -144,7 +171,7 @@ class LocationRow(NamedTuple):
 
 class EndpointRow(NamedTuple):
     """An endpoint of this host. `shards` is 0 and `onlink` empty in a group network; `mtu` 0, empty `netns`
-    and `ifname` leave the choice to the agent."""
+    and `ifname` leave the choice to the agent. `own_routes`: its network has a table of its own."""
 
     vpc: str
     name: str
@@ -157,10 +184,110 @@ class EndpointRow(NamedTuple):
     mtu: int
     netns: str
     ifname: str
+    forwarding: bool = False
+    own_routes: bool = False
 
     @property
     def key(self) -> Key:
         return (Table.ENDPOINTS, self.vpc, self.name)
 
 
-Row = HostRow | VpcRow | NetworkRow | RouteRow | ShardRow | LocationRow | EndpointRow
+class ServiceRow(NamedTuple):
+    """One port of a scaled endpoint, at a bouncer of its shard. `backends`: addresses with weights, those
+    that may be given out. `id`: the endpoint's serial number; agents are not told that."""
+
+    vni: int
+    address: int
+    port: int
+    protocol: int
+    service: str
+    target: int
+    affinity: int
+    backends: tuple[tuple[int, int], ...]
+    id: int
+
+    @property
+    def key(self) -> Key:
+        return (Table.SERVICES, self.vni, self.address, self.port, self.protocol)
+
+
+class GatewayRow(NamedTuple):
+    """This host leads out of a VPC. `addresses`: for source NAT, () for the host's own; ports 0: the agent's
+    default."""
+
+    vni: int
+    name: str
+    addresses: tuple[int, ...]
+    first_port: int
+    last_port: int
+
+    @property
+    def key(self) -> Key:
+        return (Table.GATEWAYS, self.vni)
+
+
+class FloatingRow(NamedTuple):
+    """An outside address that is an endpoint's; `answers`: this host is the one that answers for it."""
+
+    address: int
+    vni: int
+    endpoint: int
+    answers: bool
+
+    @property
+    def key(self) -> Key:
+        return (Table.FLOATING, self.address)
+
+
+class ForwardRow(NamedTuple):
+    """An outside address and port that lead to an endpoint; `answers` as of FloatingRow."""
+
+    address: int
+    port: int
+    protocol: int
+    vni: int
+    endpoint: int
+    target: int
+    answers: bool
+
+    @property
+    def key(self) -> Key:
+        return (Table.FORWARDS, self.address, self.port, self.protocol)
+
+
+class CheckRow(NamedTuple):
+    """How an endpoint of this host is checked as a backend of `service` (vpc/name). `service_id` and `serial`
+    are the two of them by number; agents are not told those."""
+
+    vpc: str
+    endpoint: str
+    service: str
+    kind: CheckKind
+    port: int
+    path: str
+    interval_ms: int
+    timeout_ms: int
+    failures: int
+    successes: int
+    service_id: int
+    serial: int
+
+    @property
+    def key(self) -> Key:
+        return (Table.CHECKS, self.vpc, self.endpoint, self.service)
+
+
+Row = (
+    HostRow
+    | VpcRow
+    | NetworkRow
+    | RouteRow
+    | ShardRow
+    | LocationRow
+    | EndpointRow
+    | ServiceRow
+    | GatewayRow
+    | FloatingRow
+    | ForwardRow
+    | CheckRow
+)

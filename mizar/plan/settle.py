@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mizar.abi import hashes
 from mizar.model import facts
-from mizar.plan import delta, rows, state
+from mizar.plan import delta, items, rows, state
 from mizar.plan.rows import Stage
 
 
@@ -41,6 +41,8 @@ def _is_wanted(world: state.State, host: str, row: rows.Row) -> bool:
     if isinstance(row, rows.EndpointRow):
         fact = world.endpoints.get(facts.serial_of(row.mac))
         return fact is not None and fact.host == host
+    if isinstance(row, items.ItemRow):
+        return row in items.by_host(world, items.item_of(row)).get(host, ())
     return isinstance(row, rows.HostRow) and host in world.hosts and row.name in world.hosts
 
 

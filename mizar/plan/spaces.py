@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from mizar.model import facts
 from mizar.plan import cells, placement, state
 from mizar.plan.edit import Edit
 from mizar.plan.rows import Stage
@@ -25,8 +24,10 @@ def place_dividers(world: state.State, edit: Edit, vpc: state.VpcState) -> None:
 def set_dividers(world: state.State, edit: Edit, vpc: state.VpcState, wanted: tuple[str, ...]) -> None:
     changed = set(vpc.dividers) ^ set(wanted)
     edit.touch_vpc(vpc, {*vpc.hosts, *vpc.dividers, *wanted})
-    for network in vpc.networks.values():
-        edit.touch_network(vpc, network, changed)
+    for one in (vpc, *vpc.peers.values()):
+        edit.touch_vpc(one, changed)
+        for network in one.networks.values():
+            edit.touch_network(one, network, changed)
     vni = vpc.fact.vni
     for name in vpc.dividers:
         world.hosts[name].divides.discard(vni)
@@ -54,9 +55,12 @@ def set_holders(
     replicas: int,
 ) -> None:
     hosts = {*space.bouncers, *bouncers}
-    edit.touch_vpc(vpc, {*hosts, *vpc.dividers})
+    knowing = vpc.knowing()
+    edit.touch_vpc(vpc, {*hosts, *knowing})
     for network in space.networks.values():
-        edit.touch_network(vpc, network, {*hosts, *vpc.dividers, *network.hosts})
+        edit.touch_network(vpc, network, {*hosts, *knowing, *network.hosts})
+    for service in space.services:
+        edit.touch_item(state.Service(service))
     _count_bouncers(world, vpc, space, bouncers)
     before = space.holders
     space.bouncers, space.replicas = bouncers, replicas
@@ -83,7 +87,7 @@ def _count_bouncers(
 def _move_shard(
     world: state.State,
     edit: Edit,
-    endpoints: dict[int, facts.EndpointFact],
+    endpoints: dict[int, state.Located],
     before: tuple[str, ...],
     after: tuple[str, ...],
 ) -> None:
@@ -97,3 +101,10 @@ def _move_shard(
         keys = [row.key for row in made]
         for name in lost:
             edit.delta.batch(Stage.BREAK, name).removals.extend(keys)
+
+
+def refresh_endpoints(edit: Edit, vpc: state.VpcState, network: state.NetworkState) -> None:
+    """What endpoints have from their network or VPC has changed."""
+    for fact in network.space.endpoints():
+        if fact.network == network.fact.id:
+            edit.upsert(Stage.ENDPOINTS, fact.host, cells.endpoint_row(vpc, network, fact))

@@ -4,6 +4,9 @@
 One endpoint and a hundred thousand take the same way. Per VPC of the request: read what is there, decide,
 give back addresses that are left, claim those that are asked for, pick those that are not, write the rows.
 The table of addresses has the last word: an address is claimed by inserting it.
+
+Scaled endpoints come along: they have a name, a network and an address like any other, no host, and what they
+have besides is in `services`.
 """
 
 from __future__ import annotations
@@ -16,13 +19,14 @@ from typing import TYPE_CHECKING
 
 from mizar import errors
 from mizar.model import addresses, facts, kinds, objects, rules
-from mizar.store import ipam, records
+from mizar.model import services as model
+from mizar.store import fixtures, ipam, records, services
 from mizar.store.protocol import Outcome, Result
 
 if TYPE_CHECKING:
     from mizar.store.transaction import SqliteTransaction
 
-_COLUMNS = 13
+_COLUMNS = 14
 _PUT = f"INSERT OR REPLACE INTO endpoint VALUES ({', '.join('?' * _COLUMNS)})"
 _BY_NAME = (
     "SELECT e.* FROM json_each(?) j CROSS JOIN endpoint e INDEXED BY endpoint_name"
@@ -32,18 +36,25 @@ _BY_NAME = (
 
 @dataclass(slots=True, eq=False)
 class _Put:
-    """One endpoint that is to be written. `numbers`: its addresses, empty while they are to be picked."""
+    """One endpoint that is to be written. `numbers`: its addresses, empty while they are to be picked. `host`
+    of a simple one, `scaled` of a scaled one."""
 
     ref: kinds.Ref
     serial: int
     network: records.NetworkRecord
-    host: records.HostRecord
+    host: records.HostRecord | None
     numbers: tuple[int, ...]
     automatic: bool
     netns: str
     ifname: str
     labels: str
     before: records.EndpointRecord | None
+    forwarding: bool = False
+    scaled: model.ScaledSpec | None = None
+
+    @property
+    def host_serial(self) -> int:
+        return self.host.serial if self.host is not None else 0
 
 
 Wanted = tuple[kinds.Ref, objects.Endpoint]
@@ -64,6 +75,7 @@ def delete(tx: SqliteTransaction, refs: Sequence[kinds.Ref]) -> list[Result]:
     absent = next((ref for ref in refs if ref not in found), None)
     if absent is not None:
         raise errors.NotFoundError(f"{absent} does not exist")
+    fixtures.check_endpoints_unused(tx, {r.serial: ref for ref, r in found.items() if r.deleted is None})
     marked = [(tx.now, tx.revision, r.serial) for r in found.values() if r.deleted is None]
     tx.db.executemany("UPDATE endpoint SET deleted = ?, revision = ? WHERE serial = ?", marked)
     results = []
@@ -73,9 +85,16 @@ def delete(tx: SqliteTransaction, refs: Sequence[kinds.Ref]) -> list[Result]:
             results.append(Result(ref, Outcome.UNCHANGED))
             continue
         tx.count(network_of(tx, record), live=-1, total=0)
-        tx.count(host_of(tx, record), live=-1, total=0)
-        tx.gone("endpoint", record.serial)
+        if record.host:
+            tx.count(host_of(tx, record), live=-1, total=0)
+        tx.gone("endpoint" if record.host else "service", record.serial)
         results.append(tx.note(ref, Outcome.DELETED))
+    by_vpc: dict[int, list[records.EndpointRecord]] = {}
+    for record in found.values():
+        if record.deleted is None:
+            by_vpc.setdefault(record.vni, []).append(record)
+    for vni, gone in by_vpc.items():
+        services.forget(tx, vni, gone)
     return results
 
 
@@ -87,8 +106,10 @@ def remove(tx: SqliteTransaction, refs: Sequence[kinds.Ref]) -> None:
             raise errors.ConflictError(f"{ref} is not being deleted; delete it first")
         gone.append(record)
         tx.count(network_of(tx, record), live=0, total=-1)
-        tx.count(host_of(tx, record), live=0, total=-1)
+        if record.host:
+            tx.count(host_of(tx, record), live=0, total=-1)
         tx.removed(ref, _object(tx, record, ref.vpc or ""))
+    services.remove(tx, [record.serial for record in gone if not record.host])
     tx.db.executemany("DELETE FROM endpoint WHERE serial = ?", [(record.serial,) for record in gone])
     tx.db.executemany(
         "DELETE FROM address WHERE vni = ? AND address = ?",
@@ -111,16 +132,14 @@ def text_page(
     tx: SqliteTransaction, vpc: records.VpcRecord, *, after: str, limit: int
 ) -> list[records.EndpointText]:
     """The same as JSON."""
-    return [
-        records.endpoint_text(
-            record,
-            store=tx.store,
-            vpc=vpc.name,
-            network=network_of(tx, record).name,
-            host=tx.host_name(record.host),
-        )
-        for record in _page(tx, vpc, after, limit)
-    ]
+    return [_text(tx, record, vpc.name) for record in _page(tx, vpc, after, limit)]
+
+
+def _text(tx: SqliteTransaction, record: records.EndpointRecord, vpc: str) -> records.EndpointText:
+    if not record.host:
+        return records.scaled_text(record, services.get(tx, record, vpc))
+    network, host = network_of(tx, record).name, tx.host_name(record.host)
+    return records.endpoint_text(record, store=tx.store, vpc=vpc, network=network, host=host)
 
 
 def _page(
@@ -158,7 +177,14 @@ def host_of(tx: SqliteTransaction, record: records.EndpointRecord) -> records.Ho
     return host
 
 
+def by_name(tx: SqliteTransaction, vni: int, name: str) -> records.EndpointRecord | None:
+    row = tx.db.execute("SELECT * FROM endpoint WHERE vni = ? AND name = ?", (vni, name)).fetchone()
+    return records.EndpointRecord(*row) if row is not None else None
+
+
 def _object(tx: SqliteTransaction, record: records.EndpointRecord, vpc: str) -> objects.Endpoint:
+    if not record.host:
+        return services.get(tx, record, vpc)
     network, host = network_of(tx, record).name, tx.host_name(record.host)
     return records.endpoint(record, store=tx.store, vpc=vpc, network=network, host=host)
 
@@ -215,6 +241,8 @@ class _InVpc:
     ) -> _Put | None:
         """What is to be written for one object; None when nothing differs."""
         spec = obj.spec
+        if isinstance(spec, model.ScaledSpec):
+            return self._decide_scaled(ref, obj, spec, before, serial)
         network, allowed = self._rules.get(spec.network) or self._network(ref, spec.network)
         host = self._hosts.get(spec.host)
         if host is None:
@@ -234,23 +262,49 @@ class _InVpc:
             spec.ifname or "",
             records.labels_text(labels) if labels else "",
             before,
+            spec.forwarding,
         )
+        return put if before is None or self._differs(put, obj, before) else None
+
+    def _decide_scaled(
+        self,
+        ref: kinds.Ref,
+        obj: objects.Endpoint,
+        spec: model.ScaledSpec,
+        before: records.EndpointRecord | None,
+        serial: int,
+    ) -> _Put | None:
+        network, allowed = self._rules.get(spec.network) or self._network(ref, spec.network)
+        numbers = tuple(map(addresses.parse, spec.addresses))
+        for number in numbers:
+            allowed.check(ref, number)
+        labels = records.labels_text(obj.metadata.labels)
+        put = _Put(ref, serial, network, None, numbers, not numbers, "", "", labels, before, scaled=spec)
         return put if before is None or self._differs(put, obj, before) else None
 
     def _differs(self, put: _Put, obj: objects.Endpoint, before: records.EndpointRecord) -> bool:
         if before.deleted is not None:
             raise rules.being_deleted(put.ref, put.ref)
         rules.check_version(put.ref, obj.metadata.resource_version, before.revision)
+        if bool(before.host) != (put.scaled is None):
+            rules.check_unchanged(
+                put.ref, "type", *(("simple", "scaled") if before.host else ("scaled", "simple"))
+            )
         old = network_of(self._tx, before)
         if old is not put.network:
             rules.check_unchanged(put.ref, "network", old.name, put.network.name)
         if put.automatic:
             put.numbers = records.unpack(before.addresses)  # what was picked once stays
         return (
-            put.host.serial != before.host
+            put.host_serial != before.host
             or records.pack(put.numbers) != before.addresses
             or put.automatic != bool(before.automatic)
             or (put.netns, put.ifname, put.labels) != (before.netns, before.ifname, before.labels)
+            or put.forwarding != bool(before.forwarding)
+            or (
+                put.scaled is not None
+                and records.spec_text(put.scaled) != services.spec_of(self._tx, before.serial)
+            )
         )
 
     def _network(self, ref: kinds.Ref, name: str) -> tuple[records.NetworkRecord, rules.AddressRules]:
@@ -332,11 +386,20 @@ class _InVpc:
 
     def _write(self, puts: Sequence[_Put]) -> None:
         tx = self._tx
-        tx.put_many("endpoint", {put.serial: self._fact(put) for put in puts})
+        tx.put_many("endpoint", {put.serial: self._fact(put) for put in puts if put.scaled is None})
         tx.db.executemany(_PUT, [self._row(put) for put in puts])
         self._count(puts)
+        scaled = [services.Scaled(put.ref, put.serial, put.scaled) for put in puts if put.scaled is not None]
+        if scaled:
+            services.write(tx, self._vpc, scaled)
+        if tx.has_services(self._vpc.vni):
+            services.follow(tx, self._vpc.vni, (_labelled(put) for put in puts if put.scaled is None))
+        for put in puts:
+            if put.before is not None and put.before.forwarding and not put.forwarding:
+                tx.stopped_forwarding[put.serial] = put.ref
 
     def _fact(self, put: _Put) -> facts.EndpointFact:
+        assert put.host is not None  # simple
         return facts.EndpointFact(
             put.serial,
             self._vpc.vni,
@@ -346,6 +409,7 @@ class _InVpc:
             put.numbers,
             put.netns,
             put.ifname,
+            put.forwarding,
         )
 
     def _row(self, put: _Put) -> tuple[int | str | bytes | None, ...]:
@@ -355,7 +419,7 @@ class _InVpc:
             self._vpc.vni,
             put.ref.name,
             put.network.id,
-            put.host.serial,
+            put.host_serial,
             records.pack(put.numbers),
             put.automatic,
             put.netns,
@@ -364,16 +428,21 @@ class _InVpc:
             self._tx.revision,
             self._tx.now if put.before is None else put.before.created,
             None,
+            put.forwarding,
         )
 
     def _count(self, puts: Sequence[_Put]) -> None:
         """What came to each network and host, and what left a host."""
         came: Counter[records.NetworkRecord | records.HostRecord] = Counter()
         came.update([put.network for put in puts if put.before is None])
-        came.update([put.host for put in puts if put.before is None])
+        came.update([put.host for put in puts if put.before is None and put.host is not None])
         for put in puts:
-            if put.before is not None and put.before.host != put.host.serial:
+            if put.before is not None and put.host is not None and put.before.host != put.host.serial:
                 came[host_of(self._tx, put.before)] -= 1
                 came[put.host] += 1
         for record, count in came.items():
             self._tx.count(record, live=count, total=count)
+
+
+def _labelled(put: _Put) -> services.Labelled:
+    return services.Labelled(put.serial, put.before.labels if put.before is not None else None, put.labels)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The short way for a request of endpoints of one VPC that are all new: columns from request to tables.
+"""The short way for a request of simple endpoints of one VPC, all new: columns from request to tables.
 
 What holds:
   - It does what `endpoints` does for such a request, or nothing: whatever is out of the ordinary (a name or
@@ -21,17 +21,17 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mizar.model import addresses, bulk, facts, kinds, objects, rules
-from mizar.store import records
+from mizar.store import records, services
 from mizar.store.protocol import Result
 
 if TYPE_CHECKING:
     from mizar.store.transaction import SqliteTransaction
 
-_INSERT: Final = "INSERT INTO endpoint VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
+_INSERT: Final = "INSERT INTO endpoint VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0)"
 _CLAIM: Final = "INSERT INTO address VALUES (?, ?, ?, ?)"
 
+_SPEC: Final = operator.attrgetter("spec")
 _FIELDS: Final = operator.attrgetter(
-    "spec.type",
     "metadata.vpc",
     "metadata.name",
     "metadata.labels",
@@ -40,6 +40,7 @@ _FIELDS: Final = operator.attrgetter(
     "spec.addresses",
     "spec.netns",
     "spec.ifname",
+    "spec.forwarding",
 )
 
 
@@ -74,18 +75,23 @@ def create(tx: SqliteTransaction, wanted: Sequence[objects.Declared]) -> list[Re
     came.update(columns.hosts)
     for record, count in came.items():
         tx.count(record, live=count, total=count)
+    if any(columns.labels) and tx.selectors(columns.vpc.vni):
+        new = bulk.tuples(services.Labelled, serials, repeat(None), columns.labels)
+        services.follow(tx, columns.vpc.vni, new)
     return tx.created(bulk.tuples(kinds.Ref, repeat(kinds.ENDPOINT), repeat(columns.vpc.name), columns.names))
 
 
 def _read(tx: SqliteTransaction, wanted: Sequence[objects.Declared]) -> _Columns | None:
     """The request as columns; None when something in it needs a closer look."""
-    types, vpcs, names, labels, networks, hosts, given, netns, ifnames = zip(
+    if set(map(type, map(_SPEC, wanted))) != {objects.EndpointSpec}:
+        return None
+    vpcs, names, labels, networks, hosts, given, netns, ifnames, forwarding = zip(
         *map(_FIELDS, wanted), strict=True
     )
     vpc = tx.vpc(vpcs[0])
     if vpc is None or vpc.deleted is not None or set(vpcs) != {vpc.name}:
         return None
-    if set(types) != {"simple"} or set(map(len, given)) != {1}:
+    if any(forwarding) or set(map(len, given)) != {1}:
         return None
     raw = [addresses.packed(text) for (text,) in given]
     numbers = addresses.numbers(raw)

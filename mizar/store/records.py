@@ -11,10 +11,11 @@ import datetime
 import functools
 import json
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from mizar.model import addresses, facts, kinds, objects
+from mizar.model import addresses, facts, kinds, objects, parts, services
 
 
 @dataclass(eq=False)
@@ -75,9 +76,33 @@ class NetworkRecord(Record):
         return network_fact(self.name, self.wanted, vni=self.vni, number=self.id)
 
 
+@dataclass(eq=False)
+class FixtureRecord(Record):
+    """A gateway, floating address, port forward, route table or peering."""
+
+    kind: str = ""
+    vni: int = 0
+    number: int = 0
+
+    @functools.cached_property
+    def declared(self) -> Any:
+        """The spec as an object."""
+        return _SPECS[self.kind].model_validate(self.wanted)
+
+
+_SPECS: Final[dict[str, type[objects.Part]]] = {
+    "Gateway": services.GatewaySpec,
+    "FloatingAddress": services.FloatingAddressSpec,
+    "PortForward": services.PortForwardSpec,
+    "RouteTable": services.RouteTableSpec,
+    "Peering": services.PeeringSpec,
+}
+
+
 @dataclass(slots=True, eq=False)
 class EndpointRecord:
-    """One endpoint, in the order of the columns. `network` and `host` are their id and serial."""
+    """One endpoint, in the order of the columns. `network` and `host` are their id and serial; host 0: it is
+    scaled."""
 
     serial: int
     vni: int
@@ -92,6 +117,7 @@ class EndpointRecord:
     revision: int
     created: int
     deleted: int | None
+    forwarding: int = 0
 
 
 def vpc_fact(name: str, spec: dict[str, Any], *, vni: int, space: int) -> facts.VpcFact:
@@ -203,14 +229,76 @@ def endpoint(record: EndpointRecord, *, store: bytes, vpc: str, network: str, ho
                 "addresses": () if record.automatic else texts,
                 "netns": record.netns or None,
                 "ifname": record.ifname or None,
+                "forwarding": bool(record.forwarding),
             },
             "status": {"addresses": texts, "mac": facts.mac_text(record.serial), "host": host},
         }
     )
 
 
+def scaled_endpoint(record: EndpointRecord, spec: str, *, store: bytes, vpc: str) -> objects.Endpoint:
+    texts = tuple(map(addresses.to_text, unpack(record.addresses)))
+    return objects.Endpoint.model_validate(
+        {
+            "metadata": metadata(record, store=store, vpc=vpc),
+            "spec": json.loads(spec),
+            "status": {"addresses": texts},
+        }
+    )
+
+
+def service_fact(record: EndpointRecord, spec: str, backends: Iterable[tuple[int, int]]) -> facts.ServiceFact:
+    """`backends`: serial and weight of each."""
+    wanted = services.ScaledSpec.model_validate_json(spec)
+    affinity = wanted.session_affinity
+    return facts.ServiceFact(
+        id=record.serial,
+        vni=record.vni,
+        name=record.name,
+        network=record.network,
+        address=unpack(record.addresses)[0],
+        ports=tuple(
+            facts.PortFact(port.port, parts.PROTOCOLS[port.protocol], port.target) for port in wanted.ports
+        ),
+        backends=tuple(facts.BackendFact(endpoint, weight) for endpoint, weight in backends),
+        affinity=affinity.timeout_seconds if affinity is not None else 0,
+        check=_check_fact(wanted),
+    )
+
+
+def _check_fact(spec: services.ScaledSpec) -> facts.CheckFact | None:
+    check = spec.health_check
+    if check is None:
+        return None
+    return facts.CheckFact(
+        kind=check.type,
+        port=0 if check.type == "up" else check.port or spec.ports[0].target,
+        path=(check.path or "/") if check.type == "http" else "",
+        interval_ms=check.interval_seconds * 1000,
+        timeout_ms=check.timeout_seconds * 1000,
+        failures=check.failures,
+        successes=check.successes,
+    )
+
+
+def fixture(
+    record: FixtureRecord, *, store: bytes, vpc: str, status: dict[str, Any] | None = None
+) -> objects.Fixture:
+    """`status`: what the store knows of it."""
+    cls: Any = objects.CLASSES[record.kind]
+    made: objects.Fixture = cls.model_validate(
+        {
+            "metadata": metadata(record, store=store, vpc=vpc),
+            "spec": record.wanted,
+            "status": status or {},
+        }
+    )
+    return made
+
+
 class EndpointText(NamedTuple):
-    """An endpoint's JSON up to what the store does not know: `text` ends inside of the status."""
+    """An endpoint's JSON up to what the store does not know: `text` ends inside of the status. A scaled one
+    is there as an object instead: those are few."""
 
     serial: int
     revision: int
@@ -219,6 +307,13 @@ class EndpointText(NamedTuple):
     name: str
     netns: str
     text: str
+    scaled: objects.Endpoint | None = None
+
+
+def scaled_text(record: EndpointRecord, obj: objects.Endpoint) -> EndpointText:
+    vpc = obj.metadata.vpc
+    deleted = record.deleted is not None
+    return EndpointText(record.serial, record.revision, deleted, vpc, record.name, "", "", obj)
 
 
 def endpoint_text(record: EndpointRecord, *, store: bytes, vpc: str, network: str, host: str) -> EndpointText:
@@ -233,12 +328,18 @@ def endpoint_text(record: EndpointRecord, *, store: bytes, vpc: str, network: st
         f'"labels":{record.labels or "{}"},"uid":"{uid(store, record.serial)}",'
         f'"resourceVersion":{record.revision},"creationTimestamp":"{timestamp(record.created)}",{deleted}'
         f'"vpc":"{vpc}"}},"spec":{{"type":"simple","network":"{network}","host":"{host}",'
-        f'"addresses":[{"" if record.automatic else numbers}]{netns}{ifname}}},'
+        f'"addresses":[{"" if record.automatic else numbers}]{netns}{ifname},'
+        f'"forwarding":{"true" if record.forwarding else "false"}}},'
         f'"status":{{"addresses":[{numbers}],"mac":"{facts.mac_text(record.serial)}","host":"{host}"'
     )
     return EndpointText(
         record.serial, record.revision, record.deleted is not None, vpc, record.name, record.netns, text
     )
+
+
+def serial_of(uid: str) -> int:
+    """The reverse of `uid`: the object's serial number."""
+    return int.from_bytes(bytes.fromhex(uid.replace("-", ""))[9:], "big")
 
 
 def uid(store: bytes, serial: int) -> str:

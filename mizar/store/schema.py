@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of the SQLite backend, and how an older file is brought up to date.
 
-Small kinds keep their spec as JSON. Endpoints, of which there may be a million, are columns: some 130 bytes
-each with their indexes. Numbers join the tables, never names.
+Small kinds keep their spec as JSON. *Fixtures* are what a VPC has besides networks and endpoints: gateways,
+floating addresses, port forwards, route tables, peerings; they share a table. Endpoints, of which there may
+be a million, are columns: some 130 bytes each with their indexes. Numbers join the tables, never names.
 
 Unique indexes hold what must be unique whatever the code above does: names, VNIs, network ids, addresses. An
 endpoint's MAC is its serial, which is the primary key.
@@ -67,7 +68,46 @@ _V2 = """
 ALTER TABLE host ADD COLUMN joined INTEGER NOT NULL DEFAULT 1;
 """
 
-MIGRATIONS = (_V1, _V2)
+_V3 = """
+ALTER TABLE endpoint ADD COLUMN forwarding INTEGER NOT NULL DEFAULT 0;
+
+-- Scaled endpoints are rows of `endpoint` with host 0; the rest of their spec is here. selects: they choose
+-- their backends by labels.
+CREATE TABLE service (
+    serial INTEGER PRIMARY KEY, vni INTEGER NOT NULL, spec TEXT NOT NULL, selects INTEGER NOT NULL
+);
+CREATE INDEX service_vni ON service (vni);
+-- weight 0: drains. Rows of scaled endpoints that are being deleted are gone.
+CREATE TABLE backend (
+    service INTEGER NOT NULL, endpoint INTEGER NOT NULL, weight INTEGER NOT NULL,
+    PRIMARY KEY (service, endpoint)
+) WITHOUT ROWID;
+CREATE INDEX backend_endpoint ON backend (endpoint);
+
+-- number: network id of a gateway, 0 of others.
+CREATE TABLE fixture (
+    serial INTEGER PRIMARY KEY, name TEXT NOT NULL, spec TEXT NOT NULL, labels TEXT NOT NULL,
+    revision INTEGER NOT NULL, created INTEGER NOT NULL, deleted INTEGER,
+    kind TEXT NOT NULL, vni INTEGER NOT NULL REFERENCES vpc (vni), number INTEGER NOT NULL,
+    UNIQUE (vni, kind, name)
+);
+CREATE INDEX fixture_kind ON fixture (kind);
+-- Who needs what, by serials; none of what is being deleted itself.
+CREATE TABLE reference (
+    source INTEGER NOT NULL, target INTEGER NOT NULL, PRIMARY KEY (source, target)
+) WITHOUT ROWID;
+CREATE INDEX reference_target ON reference (target);
+-- Outside addresses: whole ones (port 0) of gateways and floating addresses, ports of port forwards.
+-- gateway: serial of the gateway that it belongs to.
+CREATE TABLE outside (
+    address INTEGER NOT NULL, port INTEGER NOT NULL, protocol INTEGER NOT NULL,
+    fixture INTEGER NOT NULL REFERENCES fixture (serial), gateway INTEGER NOT NULL,
+    PRIMARY KEY (address, port, protocol)
+) WITHOUT ROWID;
+CREATE INDEX outside_fixture ON outside (fixture);
+"""
+
+MIGRATIONS = (_V1, _V2, _V3)
 """Statements that lead from one version to the next; a file's version is how many of them it has seen."""
 
 

@@ -130,7 +130,10 @@ class SqliteStore:
         if vpc is not None and self.get(kinds.Ref(kinds.VPC, None, vpc)) is None:
             raise errors.NotFoundError(f"vpc {vpc!r} does not exist")
         for name in [vpc] if vpc is not None else self._names("vpc"):
-            yield from self._endpoints(name) if kind is kinds.ENDPOINT else self._named(kind, name)
+            if kind is kinds.ENDPOINT or kind in kinds.FIXTURES:
+                yield from self._paged(kind, name)
+            else:
+                yield from self._named(kind, name)
 
     def endpoint_texts(self, vpc: str | None = None) -> Iterator[list[records.EndpointText]]:
         if vpc is not None and self.get(kinds.Ref(kinds.VPC, None, vpc)) is None:
@@ -147,7 +150,11 @@ class SqliteStore:
 
     def count(self, kind: kinds.Kind) -> int:
         with self._reading:
-            return int(self._reader.execute(f"SELECT COUNT(*) FROM {kind.singular}").fetchone()[0])
+            if kind in kinds.FIXTURES:
+                found = self._reader.execute("SELECT COUNT(*) FROM fixture WHERE kind = ?", (kind.name,))
+            else:
+                found = self._reader.execute(f"SELECT COUNT(*) FROM {kind.singular}")
+            return int(found.fetchone()[0])
 
     def everything(self) -> planner.Change:
         with self._view() as view:
@@ -186,11 +193,16 @@ class SqliteStore:
             found = [view.get(kinds.Ref(kind, vpc, name)) for name in names]
         yield from (obj for obj in found if obj is not None)
 
-    def _endpoints(self, vpc: str) -> Iterator[objects.Endpoint]:
+    def _paged(self, kind: kinds.Kind, vpc: str) -> Iterator[objects.Declared]:
+        """All of a kind of which a VPC may have many."""
         after = ""
         while True:
+            page: Sequence[objects.Declared]
             with self._view() as view:
-                page = view.endpoint_page(vpc, after=after, limit=_PAGE)
+                if kind is kinds.ENDPOINT:
+                    page = view.endpoint_page(vpc, after=after, limit=_PAGE)
+                else:
+                    page = view.fixture_page(kind, vpc, after=after, limit=_PAGE)
             yield from page
             if len(page) < _PAGE:
                 return

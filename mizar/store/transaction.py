@@ -8,23 +8,39 @@ Endpoints go through `endpoints`, many at a time. Nothing here begins or commits
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, Final
 
 from mizar import errors
-from mizar.model import addresses, bulk, facts, kinds, objects, rules
+from mizar.model import addresses, bulk, facts, kinds, objects, rules, service_rules
 from mizar.plan import planner
-from mizar.store import endpoints, events, fresh, records
+from mizar.store import endpoints, events, fixtures, fresh, links, records, services
 from mizar.store.events import EventType
 from mizar.store.protocol import Committed, Outcome, Result
 
 _HOSTS_BY_NAME = "SELECT h.* FROM json_each(?) j CROSS JOIN host h ON h.name = j.value"
 
 _MAX_VNI = 2**24 - 1
-_MAX_NETWORK = 2**32 - 1
+_MAX_NETWORK = 2**30 - 1
+"""So that MZ_TABLE_NETWORK | id is no VNI and no other id (abi.h)."""
+
+_PLANNED: Final = {
+    "host": "hosts",
+    "vpc": "vpcs",
+    "network": "networks",
+    "endpoint": "endpoints",
+    "service": "services",
+    "gateway": "gateways",
+    "floating": "floating",
+    "forward": "forwards",
+    "route_table": "route_tables",
+    "peering": "peerings",
+}
+"""Tables of facts, and the fields of planner.Change that they become."""
 
 
 class SqliteTransaction:
@@ -44,8 +60,15 @@ class SqliteTransaction:
         self._networks: dict[int, dict[str, records.NetworkRecord]] = {}
         self._by_id: dict[int, records.NetworkRecord] = {}
         self._counted: dict[records.HostRecord | records.NetworkRecord, None] = {}
-        self._put: dict[str, dict[Any, Any]] = {name: {} for name in ("host", "vpc", "network", "endpoint")}
-        self._gone: dict[str, dict[Any, None]] = {name: {} for name in self._put}
+        self._put: dict[str, dict[Any, Any]] = {name: {} for name in _PLANNED}
+        self._gone: dict[str, dict[Any, None]] = {name: {} for name in _PLANNED}
+        self._vpc_names: dict[int, str] = {}
+        self._has_services: dict[int, bool] = {}
+        self._has_fixtures: dict[int, bool] = {}
+        self._selectors: dict[int, dict[int, services.Selector]] = {}
+        self._touched_services: dict[int, None] = {}
+        self.stopped_forwarding: dict[int, kinds.Ref] = {}
+        """Endpoints that forwarded before this request."""
 
     # ------------------------------------------------------------------------------------------ requests
 
@@ -97,7 +120,7 @@ class SqliteTransaction:
                 )
             case kinds.ENDPOINT:
                 return endpoints.get(self, ref)
-        return None
+        return fixtures.get(self, ref) if ref.kind in kinds.FIXTURES else None
 
     # ---------------------------------------------------------------------------------------- what there is
 
@@ -181,6 +204,64 @@ class SqliteTransaction:
             raise rules.being_deleted(who, kinds.Ref(kinds.HOST, None, name))
         return host
 
+    def needed_fixture(
+        self, who: kinds.Ref, kind: kinds.Kind, vpc: records.VpcRecord, name: str
+    ) -> records.FixtureRecord:
+        return fixtures.needed_by(self, who, kind, vpc, name)
+
+    def needed_endpoint(self, who: kinds.Ref, vpc: records.VpcRecord, name: str) -> records.EndpointRecord:
+        found = endpoints.by_name(self, vpc.vni, name)
+        ref = kinds.Ref(kinds.ENDPOINT, vpc.name, name)
+        if found is None:
+            raise rules.missing(who, kinds.ENDPOINT, ref.full_name, ())
+        if found.deleted is not None:
+            raise rules.being_deleted(who, ref)
+        return found
+
+    def vpc_name(self, vni: int) -> str:
+        """Name of the VPC with this VNI."""
+        name = self._vpc_names.get(vni)
+        if name is None:
+            row = self.db.execute("SELECT name FROM vpc WHERE vni = ?", (vni,)).fetchone()
+            name = self._vpc_names[vni] = str(row[0])
+        return name
+
+    def has_services(self, vni: int) -> bool:
+        """Whether the VPC has scaled endpoints, those that are being deleted too."""
+        known = self._has_services.get(vni)
+        if known is None:
+            row = self.db.execute("SELECT 1 FROM service WHERE vni = ? LIMIT 1", (vni,)).fetchone()
+            known = self._has_services[vni] = row is not None
+        return known
+
+    def has_fixtures(self, vni: int) -> bool:
+        """Whether the VPC has fixtures, those that are being deleted too."""
+        known = self._has_fixtures.get(vni)
+        if known is None:
+            row = self.db.execute("SELECT 1 FROM fixture WHERE vni = ? LIMIT 1", (vni,)).fetchone()
+            known = self._has_fixtures[vni] = row is not None
+        return known
+
+    def selectors(self, vni: int) -> dict[int, services.Selector]:
+        """Selectors of the VPC's scaled endpoints, by serial."""
+        known = self._selectors.get(vni)
+        if known is None:
+            known = self._selectors[vni] = services.read_selectors(self, vni)
+        return known
+
+    def services_changed(self, vni: int) -> None:
+        """Scaled endpoints came, went, or select otherwise."""
+        self._selectors.pop(vni, None)
+        self._has_services.pop(vni, None)
+
+    def fixtures_changed(self, vni: int) -> None:
+        """Fixtures came."""
+        self._has_fixtures.pop(vni, None)
+
+    def touch_service(self, serial: int) -> None:
+        """A scaled endpoint, or what serves it, has changed."""
+        self._touched_services[serial] = None
+
     def _names(self, table: str) -> list[str]:
         return [name for (name,) in self.db.execute(f"SELECT name FROM {table} WHERE deleted IS NULL")]
 
@@ -245,6 +326,7 @@ class SqliteTransaction:
     def put(self, table: str, key: Any, fact: Any) -> None:
         """The planner is to know this fact."""
         self._put[table][key] = fact
+        self._gone[table].pop(key, None)
 
     def put_many(self, table: str, known: dict[Any, Any]) -> None:
         """The same of many facts by their keys."""
@@ -274,17 +356,16 @@ class SqliteTransaction:
                     "UPDATE host SET live = ?, total = ? WHERE serial = ?",
                     (record.live, record.total, record.serial),
                 )
-        put, gone = self._put, self._gone
-        self.committed.change = planner.Change(
-            hosts=tuple(put["host"].values()),
-            vpcs=tuple(put["vpc"].values()),
-            networks=tuple(put["network"].values()),
-            endpoints=tuple(put["endpoint"].values()),
-            gone_hosts=tuple(gone["host"]),
-            gone_vpcs=tuple(gone["vpc"]),
-            gone_networks=tuple(gone["network"]),
-            gone_endpoints=tuple(gone["endpoint"]),
-        )
+        services.finish(self, self._touched_services)
+        self.committed.change = self.change()
+
+    def change(self) -> planner.Change:
+        """What the planner is to know and to forget."""
+        fields: dict[str, Any] = {}
+        for table, name in _PLANNED.items():
+            fields[name] = tuple(self._put[table].values())
+            fields[f"gone_{name}"] = tuple(self._gone[table])
+        return planner.Change(**fields)
 
     # --------------------------------------------------------------------------------------------- applying
 
@@ -299,6 +380,7 @@ class SqliteTransaction:
         _check_once(refs)
         results: dict[int, Result] = {}
         few = [(index, obj) for index, obj in enumerate(wanted) if not isinstance(obj, objects.Endpoint)]
+        attached: list[tuple[int, objects.Fixture]] = []
         for index, obj in sorted(few, key=lambda item: item[1].KIND.rank):
             match obj:
                 case objects.Host():
@@ -307,10 +389,17 @@ class SqliteTransaction:
                     results[index] = self._apply_vpc(obj)
                 case objects.Network():
                     results[index] = self._apply_network(obj)
+                case _:
+                    attached.append((index, obj))
         many = [
             (ref, obj) for ref, obj in zip(refs, wanted, strict=True) if isinstance(obj, objects.Endpoint)
         ]
         rest = iter(endpoints.apply(self, many))
+        if attached:
+            done = fixtures.apply(self, [obj for _, obj in attached])
+            results.update({index: result for (index, _), result in zip(attached, done, strict=True)})
+        if self.stopped_forwarding:
+            fixtures.check_still_forwarding(self, self.stopped_forwarding)
         return [results.get(index) or next(rest) for index in range(len(wanted))]
 
     def _apply_host(self, obj: objects.Host) -> Result:
@@ -318,12 +407,13 @@ class SqliteTransaction:
         before = self.host(obj.metadata.name)
         numbers = [addresses.parse(text) for text in obj.spec.addresses]
         if before is None:
-            rules.check_host_addresses(ref, obj.spec.addresses, self._underlay_owners(numbers))
-            serial = self._insert("host", obj, spec, joined=0)
+            rules.check_host_addresses(ref, obj.spec.addresses, self.underlay_owners(numbers))
+            fixtures.check_not_outside(self, ref, numbers)
+            serial = self.insert("host", obj, spec, joined=0)
             self.db.executemany("INSERT INTO host_address VALUES (?, ?)", [(n, serial) for n in numbers])
         else:
             rules.check_unchanged(ref, "addresses", tuple(before.wanted["addresses"]), obj.spec.addresses)
-            if not self._update("host", before, obj, spec):
+            if not self.update("host", before, obj, spec):
                 return self.note(ref, Outcome.UNCHANGED)
         after = self._reread_host(obj.metadata.name)
         self.put("host", after.name, after.fact)
@@ -344,16 +434,18 @@ class SqliteTransaction:
         before = self.vpc(obj.metadata.name)
         if before is None:
             vni = self._take_round("vni", _MAX_VNI, "SELECT 1 FROM vpc WHERE vni = ?", str(ref))
-            space = self._take_network_id(str(ref))
-            self._insert("vpc", obj, spec, vni=vni, space=space)
+            space = self.take_network_id(str(ref))
+            self.insert("vpc", obj, spec, vni=vni, space=space)
         else:
             fact = records.vpc_fact(before.name, _plain(obj.spec), vni=before.vni, space=before.space)
             rules.check_vpc(fact, [n.fact for n in self.networks(before.vni).values()], self)
-            if not self._update("vpc", before, obj, spec):
+            if not self.update("vpc", before, obj, spec):
                 return self.note(ref, Outcome.UNCHANGED)
         self._vpcs.pop(obj.metadata.name)
         after = self.vpc(obj.metadata.name)
         assert after is not None  # just written
+        if before is not None and before.fact.cidrs != after.fact.cidrs:
+            links.check_cidrs(self, ref, after)
         self.put("vpc", after.vni, after.fact)
         return self.note(ref, Outcome.CONFIGURED if before else Outcome.CREATED)
 
@@ -367,15 +459,15 @@ class SqliteTransaction:
         siblings = [record.fact for record in known.values() if record is not before]
         rules.check_network(fact, before.fact if before is not None else None, vpc.fact, siblings, self)
         if before is None:
-            fact = fact._replace(id=self._take_network_id(str(ref)))
-            self._insert("network", obj, spec, vni=vpc.vni, id=fact.id)
-        elif not self._update("network", before, obj, spec):
+            fact = fact._replace(id=self.take_network_id(str(ref)))
+            self.insert("network", obj, spec, vni=vpc.vni, id=fact.id)
+        elif not self.update("network", before, obj, spec):
             return self.note(ref, Outcome.UNCHANGED)
         self._reread_network(vpc.vni, obj.metadata.name, before)
         self.put("network", fact.id, fact)
         return self.note(ref, Outcome.CONFIGURED if before else Outcome.CREATED)
 
-    def _insert(self, table: str, obj: objects.Declared, spec: str, **columns: int) -> int:
+    def insert(self, table: str, obj: objects.Declared, spec: str, **columns: int | str) -> int:
         serial = self.take_serials(1)[0]
         row = {
             "serial": serial,
@@ -390,7 +482,7 @@ class SqliteTransaction:
         self.db.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))
         return serial
 
-    def _update(self, table: str, before: records.Record, obj: objects.Declared, spec: str) -> bool:
+    def update(self, table: str, before: records.Record, obj: objects.Declared, spec: str) -> bool:
         """Write what differs; False when nothing does."""
         if before.deleted is not None:
             raise rules.being_deleted(obj.ref, obj.ref)
@@ -423,7 +515,7 @@ class SqliteTransaction:
             del self._counted[before]
             self._counted[after] = None
 
-    def _underlay_owners(self, numbers: Iterable[int]) -> dict[int, str]:
+    def underlay_owners(self, numbers: Iterable[int]) -> dict[int, str]:
         found = {}
         for number in numbers:
             row = self.db.execute(
@@ -434,7 +526,7 @@ class SqliteTransaction:
                 found[number] = row[0]
         return found
 
-    def _take_network_id(self, who: str) -> int:
+    def take_network_id(self, who: str) -> int:
         number = self._take_round("network", _MAX_NETWORK, "SELECT 1 FROM network_id WHERE id = ?", who)
         self.db.execute("INSERT INTO network_id VALUES (?)", (number,))
         return number
@@ -474,10 +566,13 @@ class SqliteTransaction:
         return {index: result for (index, _), result in zip(many, outcomes, strict=True)}
 
     def _delete_one(self, ref: kinds.Ref) -> Result:
+        if ref.kind in kinds.FIXTURES:
+            return fixtures.delete(self, ref)
         record = self.present(ref)
         if record.deleted is not None:
             return Result(ref, Outcome.UNCHANGED)
         self._check_unused(ref, record, live=True)
+        fixtures.check_unused(self, ref, record.serial)
         record.deleted, record.revision = self.now, self.revision
         self.db.execute(
             f"UPDATE {ref.kind.singular} SET deleted = ?, revision = ? WHERE serial = ?",
@@ -514,6 +609,9 @@ class SqliteTransaction:
             inside = [n for n in self.networks(record.vni).values() if n.deleted is None or not live]
             if inside:
                 raise rules.in_use(ref, len(inside), kinds.NETWORK, f"{record.name}/{inside[0].name}")
+            attached = fixtures.inside(self, record.vni, live=live)
+            if attached:
+                raise service_rules.still_has(ref, attached)
             return
         count = record.live if live else record.total
         if count:
@@ -525,7 +623,9 @@ class SqliteTransaction:
         ordered = sorted(refs, key=lambda ref: -ref.kind.rank)
         endpoints.remove(self, [ref for ref in ordered if ref.kind is kinds.ENDPOINT])
         for ref in ordered:
-            if ref.kind is not kinds.ENDPOINT:
+            if ref.kind in kinds.FIXTURES:
+                fixtures.remove(self, ref)
+            elif ref.kind is not kinds.ENDPOINT:
                 self._remove_one(ref)
 
     def _remove_one(self, ref: kinds.Ref) -> None:
@@ -575,23 +675,26 @@ class SqliteTransaction:
         # Endpoints share their host's name and the numbers of what they are in: a million of them are held.
         names = {host.serial: host.name for host in hosts}
         same = {number: number for record in networks for number in (record.id, record.vni)}
-        return planner.Change(
+        return dataclasses.replace(
+            fixtures.everything(self),
             hosts=tuple(record.fact for record in hosts),
             vpcs=tuple(record.fact for record in vpcs),
             networks=tuple(record.fact for record in networks),
             endpoints=tuple(
                 facts.EndpointFact(
-                    serial, same[vni], name, same[network], names[host], unpack(raw), netns, ifname
+                    serial, same[vni], name, same[network], names[host], unpack(raw), netns, ifname, bool(fwd)
                 )
-                for serial, vni, name, network, host, raw, netns, ifname in db.execute(
-                    f"SELECT serial, vni, name, network, host, addresses, netns, ifname FROM endpoint {alive}"
+                for serial, vni, name, network, host, raw, netns, ifname, fwd in db.execute(
+                    "SELECT serial, vni, name, network, host, addresses, netns, ifname, forwarding"
+                    f" FROM endpoint {alive} AND host != 0"
                 )
             ),
+            services=services.everything(self),
         )
 
     def deleting(self) -> list[kinds.Ref]:
         """All that is marked, in the order in which it may be removed."""
-        refs: list[kinds.Ref] = []
+        refs = fixtures.deleting(self)
         for kind, names in (
             (kinds.ENDPOINT, "v.name, t.name FROM endpoint t JOIN vpc v ON v.vni = t.vni"),
             (kinds.NETWORK, "v.name, t.name FROM network t JOIN vpc v ON v.vni = t.vni"),
@@ -615,6 +718,11 @@ class SqliteTransaction:
         if record is None:
             return []
         return endpoints.text_page(self, record, after=after, limit=limit)
+
+    def fixture_page(self, kind: kinds.Kind, vpc: str, *, after: str, limit: int) -> list[objects.Fixture]:
+        """Fixtures of a kind by name, the first `limit` after a name."""
+        record = self.vpc(vpc)
+        return fixtures.page(self, kind, record, after=after, limit=limit) if record is not None else []
 
     def _vpc_object(self, vpc: records.VpcRecord) -> objects.Vpc:
         inside = [network for network in self.networks(vpc.vni).values() if network.deleted is None]

@@ -28,7 +28,13 @@ from tests.support.machine import Hook, Machine, Run
 ENDLESS: Final = 50
 """Steps after which a packet is taken to be in a loop."""
 
-_INTO_ENDPOINT: Final = (Verdict.LOCAL, Verdict.DELIVERED, Verdict.ARP_REPLY, Verdict.ICMP_REPLY)
+_INTO_ENDPOINT: Final = (
+    Verdict.LOCAL,
+    Verdict.DELIVERED,
+    Verdict.ARP_REPLY,
+    Verdict.ICMP_REPLY,
+    Verdict.REFUSED,
+)
 
 
 @dataclasses.dataclass(frozen=True)

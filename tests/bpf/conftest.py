@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bpf import clones
+from tests.bpf import clones, world
 from tests.support import netns
 from tests.support.machine import Machine
 
@@ -18,6 +18,7 @@ from tests.support.machine import Machine
 @pytest.fixture(scope="session")
 def loopback() -> Iterator[netns.Namespace]:
     with netns.namespace("bpf") as made:
+        made.run("ip", "link", "set", "lo", "mtu", str(world.UNDERLAY_MTU))
         yield made
 
 

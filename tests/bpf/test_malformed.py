@@ -99,6 +99,15 @@ def _random_options(source: random.Random) -> bytes:
     return found
 
 
+def _judged(header: geneve.Header) -> set[Verdict]:
+    """What becomes of a packet that nobody can find fault with."""
+    if header.first(geneve.Rts) is not None:
+        return {Verdict.BOUNCED}
+    if header.first(geneve.Redirect) is not None:
+        return {Verdict.TO_TC, Verdict.DROP_NOT_CLIENT}
+    return {Verdict.TO_TC, Verdict.STALE, Verdict.DROP_NO_ROUTE}
+
+
 @pytest.mark.parametrize("hook", BOTH)
 def test_options_are_judged_as_user_space_judges_them(machine: Machine, hook: Hook) -> None:
     world.bouncer_host(machine)
@@ -111,7 +120,6 @@ def test_options_are_judged_as_user_space_judges_them(machine: Machine, hook: Ho
         except geneve.GeneveError as fault:
             expected = {fault.verdict}
         else:
-            bounced = header.first(geneve.Rts) is not None
-            expected = {Verdict.BOUNCED} if bounced else {Verdict.TO_TC, Verdict.STALE, Verdict.DROP_NO_ROUTE}
+            expected = _judged(header)
         run = machine.run(hook, packets.raw_tunnel(payload, src=world.H2, dst=world.US))
         assert run.verdict in expected, options.hex()

@@ -30,6 +30,7 @@ OTHER_VNI: Final = 6
 NETWORK, NETWORK2 = 11, 12
 SHARDS: Final = 4
 MTU: Final = 1436
+UNDERLAY_MTU: Final = MTU + layout.ENVELOPE
 
 A, B, C = "10.0.1.2", "10.0.1.3", "10.0.2.3"
 """Our endpoint; one of its network; one of the other network."""

@@ -36,6 +36,14 @@ def routes(*prefixes: tuple[int, int, int]) -> tuple[layout.Rows, layout.Rows]:
     return keys, values
 
 
+def flows(n: int, *, vni: int = 7) -> tuple[layout.Rows, layout.Rows]:
+    spec = TABLES[layout.Table.FLOWS4]
+    keys, values = spec.keys(n), spec.values(n)
+    keys["vni"], keys["src"], keys["sport"], keys["proto"] = vni, 0x0A000001, np.arange(n), 6
+    values["seen"] = 1 + np.arange(n)
+    return keys, values
+
+
 def rows(plane: protocol.DataPlane, table: str) -> dict[bytes, bytes]:
     keys, values = plane.dump(table)
     return {key.tobytes(): value.tobytes() for key, value in zip(keys, values, strict=True)}
@@ -174,6 +182,43 @@ def test_rows_of_another_layout_are_refused(plane: protocol.DataPlane) -> None:
         plane.update("mz_locations4", keys, np.zeros(1, dtype=layout.DIRECT))
     with pytest.raises(ValueError, match="1 keys but 2 values"):
         plane.update("mz_locations4", keys, LOCATIONS.values(2))
+
+
+@pytest.mark.parametrize("table", ["mz_locations4", "mz_flows4"])
+def test_scan_gives_every_row_once_in_batches(plane: protocol.DataPlane, table: str) -> None:
+    spec = TABLES[table]
+    keys, values = spec.keys(3000), spec.values(3000)
+    keys["vni"], keys[spec.key.names[1]] = 7, np.arange(1, 3001)  # type: ignore[index]
+    plane.update(table, keys, values)
+    pages = [page for page, _ in plane.scan(table, 256)]
+    assert len(pages) >= 3000 // 256
+    assert max(len(page) for page in pages) <= 512
+    assert sorted(key.tobytes() for page in pages for key in page) == sorted(key.tobytes() for key in keys)
+
+
+def test_rows_may_be_deleted_while_they_are_scanned(plane: protocol.DataPlane) -> None:
+    plane.update("mz_flows4", *flows(3000))
+    assert sum(plane.delete("mz_flows4", keys) for keys, _ in plane.scan("mz_flows4", 256)) == 3000
+    assert plane.count("mz_flows4") == 0
+
+
+def test_many_keys_are_looked_up_at_once(plane: protocol.DataPlane) -> None:
+    for table, (keys, values) in (
+        ("mz_locations4", locations(100)),
+        ("mz_flows4", flows(100)),
+        ("mz_routes4", routes(*((number << 8, 24, number) for number in range(1, 9)))),
+    ):
+        plane.update(table, keys[::2], values[::2])
+        found, held = plane.lookup_each(table, keys)
+        assert found.tolist() == [at % 2 == 0 for at in range(len(keys))]
+        assert held[::2].tobytes() == values[::2].tobytes()
+        assert not any(held[1::2].tobytes())
+        assert len(plane.lookup_each(table, keys[:0])[0]) == 0
+
+
+def test_capacity_is_what_was_asked_for(plane: protocol.DataPlane) -> None:
+    for table in ("mz_hosts", "mz_routes4", "mz_locations4", "mz_stats"):
+        assert plane.capacity(table) == SIZES[table]
 
 
 def test_unknown_table_is_refused(plane: protocol.DataPlane) -> None:

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mizar.abi import layout
+from mizar.abi import hashes, layout, maglev
 from mizar.abi.layout import Table
 from mizar.abi.verdicts import Verdict
 from mizar.dataplane import libbpf, maps, programs, tables
@@ -41,6 +41,12 @@ SIZES: Final = {
     Table.ENDPOINTS4: 64,
     Table.PORTS: 64,
     Table.DIRECT4: 256,
+    Table.FLOWS4: 256,
+    Table.FRAGS4: 64,
+    Table.WATCHED: 64,
+    Table.SERVICES4: 64,
+    Table.MAGLEV4: 256,
+    Table.BACKENDS4: 256,
     Table.STATS: 64,
 }
 
@@ -156,8 +162,10 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
         mac: str = "02:00:00:00:00:01",
         soft_ms: int = SOFT_MS,
         hard_ms: int = HARD_MS,
+        flags: layout.ConfigFlags | int = 0,
     ) -> None:
-        row = (number(addr), ifindex, soft_ms, hard_ms, mac_bytes(mac), layout.ConfigFlags.READY)
+        flags |= layout.ConfigFlags.READY
+        row = (number(addr), ifindex, soft_ms, hard_ms, mac_bytes(mac), int(flags))
         self.put(Table.CONFIG, 0, row)
 
     def host(
@@ -242,7 +250,128 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
             (number(host), confirmed, vni if endpoint_vni is None else endpoint_vni),
         )
 
+    def service(
+        self,
+        vni: int,
+        addr: str,
+        backends: Iterable[str],
+        *,
+        port: int = 80,
+        target: int = 8080,
+        protocol: int = 6,
+        affinity: int = 0,
+        slot: int = 0,
+        service_id: int = 1,
+    ) -> None:
+        """One port of a scaled endpoint, with its Maglev table, as a bouncer's agent writes them."""
+        found = [number(backend) for backend in backends]
+        places = maglev.table([(backend, 1) for backend in found], service_id)
+        padded = np.zeros(-(-len(places) // layout.MAGLEV_ROW) * layout.MAGLEV_ROW, dtype=">u4")
+        padded[: len(places)] = places
+        for row in range(len(padded) // layout.MAGLEV_ROW):
+            at = row * layout.MAGLEV_ROW
+            self.put(Table.MAGLEV4, (service_id, row), (tuple(padded[at : at + layout.MAGLEV_ROW].tolist()),))
+        known = self.tables[Table.BACKENDS4].dump()[0]
+        self.tables[Table.BACKENDS4].delete(known[known["service"] == service_id])
+        for backend in found:
+            self.put(Table.BACKENDS4, (service_id, backend), (1,))
+        code = hashes.affinity_code(affinity)
+        self.put(
+            Table.SERVICES4,
+            (vni, number(addr), port, protocol, 0),
+            (service_id, len(places), target, code, slot),
+        )
+
+    # ------------------------------------------------------------ gateways
+
+    def gateway(
+        self,
+        vni: int,
+        addrs: Iterable[str],
+        *,
+        ifindex: int = LOOPBACK,
+        ports: tuple[int, int] = (1024, 65535),
+        flags: layout.GatewayFlags | int = 0,
+        slot: int = 0,
+    ) -> None:
+        """This host is a gateway of the VPC, and has these addresses outside."""
+        found = [number(addr) for addr in addrs]
+        row = (ifindex, *ports, int(flags), slot, len(found), _pad(found, layout.MAX_OUTSIDE))
+        self.put(Table.GATEWAYS4, vni, row)
+        for addr in addrs:
+            self.outside(addr, flags=layout.OutsideFlags.HOST if flags & layout.GatewayFlags.HOST else 0)
+
+    def outside(
+        self,
+        addr: str,
+        *,
+        endpoint: str = "0.0.0.0",
+        vni: int = 0,
+        flags: layout.OutsideFlags | int = 0,
+    ) -> None:
+        self.put(Table.OUTSIDE4, number(addr), (number(endpoint), vni, int(flags)))
+
+    def floating(self, vni: int, endpoint: str, addr: str, *, answers: bool = True) -> None:
+        """1:1 between an endpoint and an address outside."""
+        self.put(Table.FLOATING4, (vni, number(endpoint)), (number(addr),))
+        if answers:
+            self.outside(addr, endpoint=endpoint, vni=vni)
+
+    def forward(
+        self,
+        outside: tuple[str, int],
+        vni: int,
+        inside: tuple[str, int],
+        *,
+        proto: int = 6,
+        back: bool = True,
+    ) -> None:
+        """Port forwarding, both rows; without `back` another forward has the one from inside."""
+        out, port = number(outside[0]), outside[1]
+        addr, target = number(inside[0]), inside[1]
+        self.put(Table.FORWARDS4, (0, out, port, proto, 0), (vni, addr, target, 0))
+        if back:
+            self.put(Table.FORWARDS4, (vni, addr, target, proto, 0), (0, out, port, 0))
+
+    def session(
+        self,
+        vni: int,
+        inside: tuple[str, int],
+        peer: tuple[str, int],
+        outside: tuple[str, int],
+        *,
+        proto: int = 6,
+        age_s: int = 0,
+    ) -> None:
+        """A flow with source NAT: both entries."""
+        addrs = (number(inside[0]), number(peer[0]), number(outside[0]))
+        seen, kind = now_s() - age_s, layout.FlowKind.NAT
+        reverse = layout.FlowState.REVERSE
+        self.put(
+            Table.FLOWS4,
+            (vni, addrs[0], addrs[1], inside[1], peer[1], proto, (0, 0, 0)),
+            (addrs[2], addrs[1], outside[1], peer[1], 0, 0, seen, 0, 0, kind, 0),
+        )
+        self.put(
+            Table.FLOWS4,
+            (0, addrs[1], addrs[2], peer[1], outside[1], proto, (0, 0, 0)),
+            (addrs[1], addrs[0], peer[1], inside[1], vni, 0, seen, 0, reverse, kind, 0),
+        )
+
+    def fill_flows(self) -> None:
+        """The connection table takes no more."""
+        spec, n = layout.TABLES[Table.FLOWS4], SIZES[Table.FLOWS4]
+        keys, values = spec.keys(n), spec.values(n)
+        keys["vni"], keys["src"] = layout.MAX_VNI, np.arange(n)
+        values["seen"] = now_s()
+        self.tables[Table.FLOWS4].update(keys, values)
+
     # ------------------------------------------------------------ what there is
+
+    def flow(self, vni: int, src: tuple[str, int], dst: tuple[str, int], *, proto: int = 6) -> np.void | None:
+        """The entry of the connection table for packets from `src` to `dst`."""
+        key = (vni, number(src[0]), number(dst[0]), src[1], dst[1], proto, (0, 0, 0))
+        return self.get(Table.FLOWS4, key)
 
     def direct_host(self, vni: int, addr: str) -> str | None:
         """Where the direct path to an endpoint leads."""

@@ -13,4 +13,12 @@ struct {
 	__type(value, struct mz_backend4);
 } mz_backends4 SEC(".maps");
 
+/* May it be given out? */
+static __always_inline bool mz_backend4_is(__u32 service, __be32 addr)
+{
+	struct mz_backend_key4 key = {.service = service, .addr = addr};
+
+	return bpf_map_lookup_elem(&mz_backends4, &key);
+}
+
 #endif

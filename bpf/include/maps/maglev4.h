@@ -13,4 +13,13 @@ struct {
 	__type(value, struct mz_maglev4);
 } mz_maglev4 SEC(".maps");
 
+/* The backend at a place of a service's table, or 0. */
+static __always_inline __be32 mz_maglev4_at(__u32 service, __u32 place)
+{
+	struct mz_maglev_key4 key = {.service = service, .row = place / MZ_MAGLEV_ROW};
+	const struct mz_maglev4 *row = bpf_map_lookup_elem(&mz_maglev4, &key);
+
+	return row ? row->backends[place % MZ_MAGLEV_ROW] : 0;
+}
+
 #endif

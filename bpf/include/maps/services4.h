@@ -13,4 +13,9 @@ struct {
 	__type(value, struct mz_service4);
 } mz_services4 SEC(".maps");
 
+static __always_inline const struct mz_service4 *mz_service4_get(const struct mz_service_key4 *key)
+{
+	return bpf_map_lookup_elem(&mz_services4, key);
+}
+
 #endif

@@ -12,4 +12,24 @@ struct {
 	__type(value, struct mz_watched);
 } mz_watched SEC(".maps");
 
+/* Bits are only ever added; who misses one looks again at the next packet of the flow. */
+static __always_inline void mz_watch(__u32 slot, __be32 source)
+{
+	struct mz_watched *watched = bpf_map_lookup_elem(&mz_watched, &slot);
+	__u64 bit = 1ull << mz_watched_bit(bpf_ntohl(source));
+
+	if (watched && !(watched->sources & bit))
+		__sync_fetch_and_or(&watched->sources, bit);
+}
+
+/* May a packet from @source need translation, for the endpoint with this slot? */
+static __always_inline bool mz_is_watched(const __u32 *slot, __be32 source)
+{
+	const struct mz_watched *watched = bpf_map_lookup_elem(&mz_watched, slot);
+
+	if (likely(!watched || !watched->sources))
+		return false;
+	return watched->sources >> mz_watched_bit(bpf_ntohl(source)) & 1;
+}
+
 #endif

@@ -54,6 +54,25 @@ def test_what_endpoints_were_in_goes_with_the_last_of_them() -> None:
     assert [len(step.gone_networks) for step in steps] == [0, 0, 1]
 
 
+def test_what_refers_to_endpoints_goes_before_them_and_comes_after_them() -> None:
+    service = facts.ServiceFact(99, 7, "shop", 3, 0x0A000063, (), (facts.BackendFact(34, 1),), 0, None)
+    change = planner.Change(
+        endpoints=[endpoint(i) for i in range(35)],
+        services=[service],
+        gone_endpoints=list(range(40, 65)),
+        gone_gateways=[5],
+        gone_networks=[4],
+    )
+    steps = list(planning.steps(change, ()))
+    assert [(list(step.gone_gateways), len(step.services)) for step in steps] == [
+        ([5], 0),
+        *[([], 0)] * (len(steps) - 2),
+        ([], 1),
+    ]
+    assert [len(step.gone_endpoints) for step in steps] == [0, 10, 10, 5, 0, 0, 0, 0]
+    assert [len(step.endpoints) for step in steps] == [0, 0, 0, 10, 10, 10, 5, 0]
+
+
 def test_endpoints_that_exist_change_together() -> None:
     """One may take over the address of another."""
     known = dict.fromkeys(range(15))

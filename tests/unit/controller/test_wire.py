@@ -21,6 +21,13 @@ EVERY: list[Row] = [
         "blue", "web-1", 7, 3, 8, b"\x02\0\0\0\0\x01", (0x0A000105,), ((0x0A000100, 24),), 1400, "ns", "eth0"
     ),
 ]
+SERVICES: list[Row] = [
+    rows.ServiceRow(7, 0x0A000164, 80, 6, "blue/shop", 8080, 60, ((0x0A000105, 3),), 99),
+    rows.GatewayRow(7, "blue/out", (0xC0000201,), 2000, 3000),
+    rows.FloatingRow(0xC0000214, 7, 0x0A000105, answers=True),
+    rows.ForwardRow(0xC0000201, 2222, 6, 7, 0x0A000105, 22, answers=False),
+    rows.CheckRow("blue", "web-1", "blue/shop", rows.CheckKind.HTTP, 8080, "/", 2000, 1000, 2, 1, 99, 1),
+]
 
 
 def outgoing(upserts: list[Row], removals: list[rows.Key] | None = None, mode: Mode = Mode.DELTA) -> Outgoing:
@@ -76,6 +83,73 @@ def test_every_kind_of_key_arrives() -> None:
     )
 
 
+def test_rows_of_services_and_gateways_arrive_whole() -> None:
+    made = wire.tables(SERVICES)
+    service, backend = (
+        node_pb2.ServiceKey(vni=7, address=0x0A000164, port=80, protocol=node_pb2.TCP),
+        0x0A000105,
+    )
+    forward = node_pb2.PortForwardKey(address=0xC0000201, port=2222, protocol=node_pb2.TCP)
+    assert made == node_pb2.Tables(
+        services=[
+            node_pb2.Service(
+                key=service,
+                name="blue/shop",
+                target_port=8080,
+                affinity_seconds=60,
+                backends=[node_pb2.Backend(address=backend, weight=3)],
+            )
+        ],
+        gateways=[
+            node_pb2.Gateway(vni=7, name="blue/out", addresses=[0xC0000201], first_port=2000, last_port=3000)
+        ],
+        floating=[node_pb2.FloatingAddress(address=0xC0000214, vni=7, endpoint=backend, answers=True)],
+        forwards=[node_pb2.PortForward(key=forward, vni=7, endpoint=backend, target_port=22)],
+        checks=[
+            node_pb2.Check(
+                key=CHECK,
+                kind=node_pb2.Check.HTTP_GET,
+                port=8080,
+                path="/",
+                interval_ms=2000,
+                timeout_ms=1000,
+                failures=2,
+                successes=1,
+            )
+        ],
+    )
+    assert wire.keys([row.key for row in SERVICES]) == node_pb2.Keys(
+        services=[service], gateways=[7], floating=[0xC0000214], forwards=[forward], checks=[CHECK]
+    )
+
+
+CHECK = node_pb2.CheckKey(endpoint=node_pb2.EndpointKey(vpc="blue", name="web-1"), service="blue/shop")
+
+
+def test_declared_routes_say_their_target_and_table() -> None:
+    appliance = rows.RouteRow(7, 0, 0, rows.RouteKind.APPLIANCE, endpoint=0x0A000105, table=3)
+    peer = rows.RouteRow(7, 0x0B000000, 8, rows.RouteKind.NETWORK, 12, 8, peer_vni=9)
+    table = node_pb2.RouteKey(vni=7, prefix=0, length=0, network=3)
+    assert list(wire.tables([appliance, peer]).routes) == [
+        node_pb2.Route(key=table, kind=node_pb2.Route.APPLIANCE, endpoint=0x0A000105),
+        node_pb2.Route(
+            key=node_pb2.RouteKey(vni=7, prefix=0x0B000000, length=8),
+            kind=node_pb2.Route.NETWORK,
+            network=12,
+            shards=8,
+            peer_vni=9,
+        ),
+    ]
+    assert list(wire.keys([appliance.key]).routes) == [table]
+
+
+def test_endpoints_say_what_they_may() -> None:
+    plain = EVERY[-1]
+    assert isinstance(plain, rows.EndpointRow)
+    made = wire.endpoint(plain._replace(forwarding=True, own_routes=True))
+    assert (made.forwarding, made.own_routes) == (True, True)
+
+
 def test_consecutive_shards_of_a_network_are_one_set() -> None:
     shards: list[Row] = [rows.ShardRow(net, i, (i,)) for net in (4, 3) for i in (5, 1, 2, 0)]
     made = wire.tables(shards)
@@ -91,6 +165,31 @@ def test_consecutive_shards_of_a_network_are_one_set() -> None:
 def test_of_two_rows_of_one_shard_the_later_counts() -> None:
     made = wire.tables([rows.ShardRow(3, 0, (1,)), rows.ShardRow(3, 0, (2,))])
     assert [list(one.hosts) for one in made.shards[0].replicas] == [[2]]
+
+
+def attached(name: str, address: int, **changed: object) -> rows.EndpointRow:
+    row = rows.EndpointRow("blue", name, 7, 3, 8, b"\x02\0\0\0\0\x01", (address,), (), 0, "", "")
+    return row._replace(**changed)  # type: ignore[arg-type]
+
+
+def test_endpoints_that_are_alike_are_one_set() -> None:
+    alike = [attached(f"web-{number}", number, mac=bytes([2, 0, 0, 0, 0, number])) for number in (1, 2, 3)]
+    odd = [attached("web-4", 4, netns="ns"), attached("web-5", 5, addresses=(5, 6))]
+    made = wire.request(outgoing([*alike, *odd])).upsert
+    (together,) = made.endpoint_sets
+    assert together.common == wire.endpoint(attached("", 0, mac=b"", addresses=()))
+    assert list(together.names) == ["web-1", "web-2", "web-3"]
+    assert list(together.addresses) == [1, 2, 3]
+    assert together.macs == b"".join(row.mac for row in alike)
+    assert list(made.endpoints) == [wire.endpoint(row) for row in odd]
+
+
+def test_of_two_rows_of_one_endpoint_the_later_counts() -> None:
+    first, second = attached("web-1", 1), attached("web-1", 1, netns="ns")
+    made = wire.request(outgoing([first, attached("web-2", 2), second])).upsert
+    told = {one.key.name: one.veth.netns for one in made.endpoints}
+    assert told == {"web-1": "ns", "web-2": ""}
+    assert not made.endpoint_sets
 
 
 def test_removing_all_shards_names_the_network_once() -> None:

@@ -32,6 +32,9 @@ class Agent:
         self.hangs = False
         self.messages: list[Outgoing] = []
         self.attempts: list[float] = []
+        self.reports: asyncio.Queue[Any] = asyncio.Queue()
+        self.listeners = 0
+        self.deaf = False
         self.broken = asyncio.Event()
         self._unanswered: asyncio.Queue[None] = asyncio.Queue()
 
@@ -74,6 +77,12 @@ class Agent:
     def refused(self, message: Outgoing, ack: Any) -> Mapping[Key, str]:
         return {}
 
+    async def health(self) -> AsyncIterator[Any]:
+        self.listeners += 1
+        while not self.deaf:
+            yield await self.reports.get()
+        raise errors.UnavailableError("no such method")
+
     async def counters(self) -> Any:
         raise errors.UnavailableError("not asked here")
 
@@ -92,6 +101,7 @@ class Bench:
         loop = asyncio.get_running_loop()
         self.agent = agent
         self.state: list[Any] = []
+        self.heard: list[Any] = []
         self.pusher = pusher.Pusher(
             snapshot=lambda name: [Batch(list(self.state)), Batch(), Batch(), Batch(), Batch()],
             later=loop.call_later,
@@ -106,6 +116,7 @@ class Bench:
             pusher=self.pusher,
             connect=agent.connect,
             on_status=lambda name, status: None,
+            on_health=lambda name, report: self.heard.append(report),
             timing=TIMING,
             rng=random.Random(1),
             rows=1000,
@@ -264,5 +275,34 @@ def test_many_small_changes_become_few_messages() -> None:
                 b.tell(number)
             await b.until(lambda: b.queue.settled(2000))
             assert len(b.agent.messages) <= 4
+
+    faketime.run(story())
+
+
+def test_an_agent_without_checks_is_not_listened_to() -> None:
+    async def story() -> None:
+        async with bench() as b:
+            await b.until(lambda: b.queue.state is HostState.CONNECTED)
+            await asyncio.sleep(100)
+            assert b.agent.listeners == 0
+            b.worker.has_checks.set()
+            b.agent.reports.put_nowait("ill")
+            await b.until(lambda: b.heard == ["ill"])
+
+    faketime.run(story())
+
+
+def test_an_agent_that_cannot_report_is_asked_again_and_told_all_the_same() -> None:
+    async def story() -> None:
+        agent = Agent()
+        agent.deaf = True
+        async with bench(agent) as b:
+            b.worker.has_checks.set()
+            await b.until(lambda: agent.listeners > 3)
+            row = b.tell(1)
+            await b.until(lambda: row in agent.rows)
+            agent.deaf = False
+            agent.reports.put_nowait("well")
+            await b.until(lambda: b.heard == ["well"])
 
     faketime.run(story())

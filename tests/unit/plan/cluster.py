@@ -115,7 +115,7 @@ class Cluster:
 
     def _route(self, host: str, vni: int, address: int) -> rows.RouteRow:
         for length in range(32, -1, -1):
-            row = self.tables[host].get((Table.ROUTES, vni, address & addresses.mask(length), length))
+            row = self.tables[host].get((Table.ROUTES, vni, address & addresses.mask(length), length, 0))
             if isinstance(row, rows.RouteRow):
                 return row
         raise LostError(f"{host} has no route to {addresses.to_text(address)}")

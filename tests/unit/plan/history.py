@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TypeVar
 
 from mizar.model import addresses, facts
 from mizar.plan import planner
@@ -18,14 +18,30 @@ from mizar.plan import planner
 T = TypeVar("T")
 
 WHOLE = addresses.parse_prefix("10.1.0.0/28")
-"""A CIDR of every VPC that a network may take whole."""
-CIDRS = (addresses.parse_prefix("10.0.0.0/24"), WHOLE)
-SUBNETS = (*(addresses.Prefix(0x0A000000 + 16 * n, 28) for n in range(4)), WHOLE)
-GROUP_ADDRESSES = range(0x0A000080, 0x0A000090)
+"""A CIDR of a VPC that a network may take whole."""
+_CIDRS = (addresses.parse_prefix("10.0.0.0/24"), WHOLE)
+_SUBNETS = (*(addresses.Prefix(0x0A000000 + 16 * n, 28) for n in range(4)), WHOLE)
+_GROUP_ADDRESSES = range(0x0A000080, 0x0A000090)
+_ELSEWHERE = 0x00800000
+"""VPC 3 has no address of the other two, which have the same."""
+
+
+def cidrs_of(vni: int) -> tuple[addresses.Prefix, ...]:
+    return _at(vni, _CIDRS)
+
+
+def subnets_of(vni: int) -> tuple[addresses.Prefix, ...]:
+    return _at(vni, _SUBNETS)
+
+
+def _at(vni: int, prefixes: Sequence[addresses.Prefix]) -> tuple[addresses.Prefix, ...]:
+    return tuple(addresses.Prefix(one.address + _ELSEWHERE * (vni == 3), one.length) for one in prefixes)
 
 
 class History:
     """The facts of now."""
+
+    vnis = (1, 2)
 
     def __init__(self) -> None:
         self.hosts: dict[str, facts.HostFact] = {}
@@ -34,19 +50,19 @@ class History:
         self.endpoints: dict[int, facts.EndpointFact] = {}
         self._serial = 0
 
-    def snapshot(self) -> History:
+    def snapshot(self) -> Self:
         return copy.deepcopy(self)
 
-    def change_since(self, before: History) -> planner.Change:
+    def change_since(self, before: Self) -> planner.Change:
         return planner.Change(
-            hosts=_changed(before.hosts, self.hosts),
-            vpcs=_changed(before.vpcs, self.vpcs),
-            networks=_changed(before.networks, self.networks),
-            endpoints=_changed(before.endpoints, self.endpoints),
-            gone_hosts=_gone(before.hosts, self.hosts),
-            gone_vpcs=_gone(before.vpcs, self.vpcs),
-            gone_networks=_gone(before.networks, self.networks),
-            gone_endpoints=_gone(before.endpoints, self.endpoints),
+            hosts=changed(before.hosts, self.hosts),
+            vpcs=changed(before.vpcs, self.vpcs),
+            networks=changed(before.networks, self.networks),
+            endpoints=changed(before.endpoints, self.endpoints),
+            gone_hosts=gone(before.hosts, self.hosts),
+            gone_vpcs=gone(before.vpcs, self.vpcs),
+            gone_networks=gone(before.networks, self.networks),
+            gone_endpoints=gone(before.endpoints, self.endpoints),
         )
 
     def step(self, rng: random.Random) -> None:
@@ -58,9 +74,14 @@ class History:
         return self._serial
 
     def free_addresses(self, network: facts.NetworkFact) -> list[int]:
-        used = {a for e in self.endpoints.values() if e.vni == network.vni for a in e.addresses}
-        pool = [a for c in network.cidrs for a in range(c.address + 1, c.address + 5)] or GROUP_ADDRESSES
+        used = self.used_addresses(network.vni)
+        group = [address + _ELSEWHERE * (network.vni == 3) for address in _GROUP_ADDRESSES]
+        pool = [a for c in network.cidrs for a in range(c.address + 1, c.address + 5)] or group
         return [address for address in pool if address not in used]
+
+    def used_addresses(self, vni: int) -> dict[int, int]:
+        """Networks by the addresses that they have given to endpoints."""
+        return {a: e.network for e in self.endpoints.values() if e.vni == vni for a in e.addresses}
 
 
 def _add_host(now: History, rng: random.Random) -> None:
@@ -71,33 +92,33 @@ def _add_host(now: History, rng: random.Random) -> None:
 
 
 def _toggle_host(now: History, rng: random.Random) -> None:
-    for name in _some(rng, now.hosts):
+    for name in some(rng, now.hosts):
         fact = now.hosts[name]
         now.hosts[name] = fact._replace(schedulable=not fact.schedulable)
 
 
 def _remove_host(now: History, rng: random.Random) -> None:
-    for name in _some(rng, now.hosts):
+    for name in some(rng, now.hosts):
         if all(endpoint.host != name for endpoint in now.endpoints.values()):
             del now.hosts[name]
 
 
 def _put_vpc(now: History, rng: random.Random) -> None:
-    vni = rng.randint(1, 2)
-    fact = now.vpcs.get(vni) or facts.VpcFact(vni, f"v{vni}", CIDRS, 1, 0, group=1000 + vni)
+    vni = rng.choice(now.vnis)
+    fact = now.vpcs.get(vni) or facts.VpcFact(vni, f"v{vni}", cidrs_of(vni), 1, 0, group=1000 + vni)
     now.vpcs[vni] = fact._replace(dividers=rng.randint(1, 3), mtu=rng.choice((0, 1400)))
 
 
 def _remove_vpc(now: History, rng: random.Random) -> None:
-    for vni in _some(rng, now.vpcs):
+    for vni in some(rng, now.vpcs):
         if all(network.vni != vni for network in now.networks.values()):
             del now.vpcs[vni]
 
 
 def _add_network(now: History, rng: random.Random) -> None:
-    for vni in _some(rng, now.vpcs):
+    for vni in some(rng, now.vpcs):
         taken = {cidr for network in now.networks.values() if network.vni == vni for cidr in network.cidrs}
-        cidr = rng.choice((None, *SUBNETS))
+        cidr = rng.choice((None, *subnets_of(vni)))
         if cidr not in taken:
             bouncers = rng.randint(1, 3)
             number = now.number()
@@ -113,32 +134,32 @@ def _add_network(now: History, rng: random.Random) -> None:
 
 
 def _change_network(now: History, rng: random.Random) -> None:
-    for number in _some(rng, now.networks):
+    for number in some(rng, now.networks):
         bouncers = rng.randint(1, 4)
         replicas = rng.randint(1, bouncers)
         now.networks[number] = now.networks[number]._replace(bouncers=bouncers, replicas=replicas)
 
 
 def _change_cidrs(now: History, rng: random.Random) -> None:
-    for number in _some(rng, now.networks):
+    for number in some(rng, now.networks):
         fact = now.networks[number]
         others = [c for n in now.networks.values() if n.vni == fact.vni and n.id != number for c in n.cidrs]
-        used = [a for e in now.endpoints.values() if e.network == number for a in e.addresses]
-        wanted = tuple(rng.sample(SUBNETS, rng.randint(1, 2)))
+        used = [a for a, network in now.used_addresses(fact.vni).items() if network == number]
+        wanted = tuple(rng.sample(subnets_of(fact.vni), rng.randint(1, 2)))
         legal = not set(wanted) & set(others) and all(addresses.holder(wanted, a) for a in used)
         if fact.cidrs and legal:
             now.networks[number] = fact._replace(cidrs=wanted)
 
 
 def _remove_network(now: History, rng: random.Random) -> None:
-    for number in _some(rng, now.networks):
+    for number in some(rng, now.networks):
         if all(endpoint.network != number for endpoint in now.endpoints.values()):
             del now.networks[number]
 
 
 def _add_endpoints(now: History, rng: random.Random) -> None:
-    for number in _some(rng, now.networks):
-        for host in _some(rng, now.hosts):
+    for number in some(rng, now.networks):
+        for host in some(rng, now.hosts):
             network = now.networks[number]
             for _ in range(rng.randint(1, 3)):
                 free = now.free_addresses(network)[: rng.randint(1, 2)]
@@ -152,13 +173,13 @@ def _add_endpoints(now: History, rng: random.Random) -> None:
 
 
 def _move_endpoint(now: History, rng: random.Random) -> None:
-    for serial in _some(rng, now.endpoints):
-        for host in _some(rng, now.hosts):
+    for serial in some(rng, now.endpoints):
+        for host in some(rng, now.hosts):
             now.endpoints[serial] = now.endpoints[serial]._replace(host=host)
 
 
 def _change_addresses(now: History, rng: random.Random) -> None:
-    for serial in _some(rng, now.endpoints):
+    for serial in some(rng, now.endpoints):
         fact = now.endpoints[serial]
         free = now.free_addresses(now.networks[fact.network])
         if free:
@@ -167,12 +188,12 @@ def _change_addresses(now: History, rng: random.Random) -> None:
 
 
 def _change_attachment(now: History, rng: random.Random) -> None:
-    for serial in _some(rng, now.endpoints):
+    for serial in some(rng, now.endpoints):
         now.endpoints[serial] = now.endpoints[serial]._replace(netns=rng.choice(("", "x", "y")))
 
 
 def _remove_endpoint(now: History, rng: random.Random) -> None:
-    for serial in _some(rng, now.endpoints):
+    for serial in some(rng, now.endpoints):
         del now.endpoints[serial]
 
 
@@ -198,14 +219,14 @@ _OPERATIONS: tuple[Callable[[History, random.Random], None], ...] = (
 )
 
 
-def _some(rng: random.Random, known: Mapping[T, object]) -> list[T]:
+def some(rng: random.Random, known: Mapping[T, object]) -> list[T]:
     """One of what there is, or none."""
     return [rng.choice(list(known))] if known else []
 
 
-def _changed(before: Mapping[Any, T], after: Mapping[Any, T]) -> list[T]:
+def changed(before: Mapping[Any, T], after: Mapping[Any, T]) -> list[T]:
     return [value for key, value in after.items() if before.get(key) != value]
 
 
-def _gone(before: Mapping[T, object], after: Mapping[T, object]) -> list[T]:
+def gone(before: Mapping[T, object], after: Mapping[T, object]) -> list[T]:
     return [key for key in before if key not in after]

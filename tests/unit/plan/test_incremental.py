@@ -6,22 +6,27 @@ from __future__ import annotations
 import random
 
 import hypothesis
+import pytest
 from hypothesis import strategies as st
 
 from mizar.plan import delta, planner, state
 from mizar.plan.rows import Stage
-from tests.unit.plan import cluster, history
+from tests.unit.plan import cluster, history, referring
 
 # Long histories say more than many short ones, so examples are seeds, not single draws.
 SETTINGS = hypothesis.settings(max_examples=20, deadline=None, derandomize=True, database=None)
 SEEDS = st.integers(0, 2**32)
 
 
+KINDS = pytest.mark.parametrize("kind", [history.History, referring.History])
+
+
+@KINDS
 @SETTINGS
-@hypothesis.given(SEEDS)
-def test_deltas_lead_where_the_snapshot_is(seed: int) -> None:
+@hypothesis.given(seed=SEEDS)
+def test_deltas_lead_where_the_snapshot_is(kind: type[history.History], seed: int) -> None:
     rng = random.Random(seed)
-    world, now, hosts = state.State(), history.History(), cluster.Cluster()
+    world, now, hosts = state.State(), kind(), cluster.Cluster()
     for _ in range(40):
         before = now.snapshot()
         for _ in range(rng.randint(1, 6)):
@@ -32,17 +37,18 @@ def test_deltas_lead_where_the_snapshot_is(seed: int) -> None:
         assert {host: rows for host, rows in hosts.tables.items() if rows} == cluster.scratch(world)
 
 
+@KINDS
 @SETTINGS
-@hypothesis.given(SEEDS)
-def test_state_is_the_same_in_whatever_order_it_was_built(seed: int) -> None:
+@hypothesis.given(seed=SEEDS)
+def test_state_is_the_same_in_whatever_order_it_was_built(kind: type[history.History], seed: int) -> None:
     rng = random.Random(seed)
-    world, now = state.State(), history.History()
+    world, now = state.State(), kind()
     for _ in range(100):
         before = now.snapshot()
         now.step(rng)
         planner.apply(world, now.change_since(before))
     at_once = state.State()
-    planner.apply(at_once, now.change_since(history.History()))
+    planner.apply(at_once, now.change_since(kind()))
     assert cluster.scratch(world) == cluster.scratch(at_once)
 
 

@@ -52,7 +52,7 @@ def check(store: protocol.Store) -> None:
     assert len(set(used)) == len(used)
     assert len({obj.status.mac for obj in found if obj.status}) == len(found)
     alive = [obj for obj in found if obj.metadata.deletion_timestamp is None]
-    by_host = Counter(obj.spec.host for obj in alive)
+    by_host = Counter(obj.spec.host for obj in alive if isinstance(obj.spec, objects.EndpointSpec))
     for host in store.select(kinds.HOST):
         assert objects.to_json(host)["status"]["endpoints"] == by_host[host.full_name]
     by_network = Counter(obj.spec.network for obj in alive)
