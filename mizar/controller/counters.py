@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
 
 import pydantic
 from pydantic.alias_generators import to_camel
@@ -35,11 +35,12 @@ class Verdict(_Value):
 
 
 class Role(_Value):
-    """What one role of the host passed on."""
+    """What one role of the host passed on; of a service, the flows that were given a backend."""
 
-    role: Literal["bouncer", "divider"]
+    role: Literal["bouncer", "divider", "gateway", "service"]
     vpc: str | None
     network: str | None = None
+    service: str | None = pydantic.Field(None, description="full name", examples=["blue/shop"])
     packets: int
     bytes: int
 
@@ -62,6 +63,14 @@ class HostCounters(_Value):
     endpoints: list[EndpointTraffic]
 
 
+_RoleName = Literal["bouncer", "divider", "gateway", "service"]
+_ROLES: Final[Mapping[int, _RoleName]] = {
+    node_pb2.RoleCount.BOUNCER: "bouncer",
+    node_pb2.RoleCount.DIVIDER: "divider",
+    node_pb2.RoleCount.GATEWAY: "gateway",
+    node_pb2.RoleCount.SERVICE: "service",
+}
+
 Names = Callable[[int], str | None]
 """A number (VNI, network id) to the name that people use; None if it means nothing any more."""
 
@@ -78,11 +87,12 @@ def read(message: node_pb2.Counters, *, vpc_name: Names, network_name: Names) ->
 
 
 def _role(one: node_pb2.RoleCount, vpc_name: Names, network_name: Names) -> Role:
-    bounces = one.role == node_pb2.RoleCount.BOUNCER
+    role = _ROLES[one.role]
     return Role(
-        role="bouncer" if bounces else "divider",
+        role=role,
         vpc=vpc_name(one.vni),
-        network=network_name(one.network) if bounces else None,
+        network=network_name(one.network) if role == "bouncer" else None,
+        service=one.service or None,
         packets=one.packets,
         bytes=one.bytes,
     )

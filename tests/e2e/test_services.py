@@ -64,7 +64,7 @@ def test_the_bouncer_sees_the_first_packet_of_a_flow_and_no_other(tenant: tenant
                 assert connection.echoes()
         assert since.verdicts(bouncer).get("redirected") == 1
         assert since.verdicts(left).get("redirect_taken") == 1
-        assert since.roles().get(f"bouncer web/{bouncer}", 0) == 0
+        assert since.roles() == {f"bouncer web/{bouncer}": 1}
 
 
 @pytest.mark.parametrize("together", ["none", "client", "backend", "ends", "all"])
