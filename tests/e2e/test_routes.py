@@ -83,8 +83,8 @@ def test_peers_meet_directly_once_both_want_it(
         (tenant.endpoint("a", "web", "h1", "10.0.1.2"), other.endpoint("x", "app", "h2", "10.1.1.2")),
         (tenant.endpoint("b", "web", "h3", "10.0.1.3"), other.endpoint("y", "app", "h3", "10.1.1.3")),
     ]
-    tenant.object("Peering", "to-other", peer=other.name)
     other.ready()
+    tenant.object("Peering", "to-other", peer=other.name)
     tenant.ready()
     assert not traffic.reaches(ends[0][0], "10.1.1.2")
     assert not tenant.status("Peering", "to-other").get("active")
@@ -112,11 +112,12 @@ def test_peering_is_not_transitive_and_not_between_overlapping_vpcs(
     far.network("app", "10.2.1.0/24")
     a = tenant.endpoint("a", "web", "h1", "10.0.1.2")
     z = far.endpoint("z", "app", "h2", "10.2.1.2")
+    three = (tenant, middle, far)
+    for one in three:
+        one.ready()
     for one, two in ((tenant, middle), (middle, tenant), (middle, far), (far, middle)):
         one.object("Peering", f"to-{two.name}", peer=two.name)
-    for one in (tenant, middle, far):
-        one.apply()
-    for one in (tenant, middle, far):
+    for one in three:
         one.ready()
     assert not traffic.reaches(a, z.address)
     same = new_tenant(lab_on_both, "10.0.0.0/16")
