@@ -294,22 +294,28 @@ struct mz_vpc {
 
 /* mz_routes4: buckets, mz_route_number(). One row a prefix; see mz_lengths4. */
 enum mz_route_kind {
-	MZ_ROUTE_DIVIDER = 1, /* ask a divider: we do not know the networks */
+	MZ_ROUTE_DIVIDER =
+		1, /* in the VPC or a peer: ask a divider, as we do not know the networks */
 	MZ_ROUTE_NETWORK = 2, /* a network, or the VPC's group space: shards are here */
-	MZ_ROUTE_NONE = 3,    /* in the VPC, but in no network */
+	MZ_ROUTE_NONE = 3,    /* in the VPC or a peer, but in no network */
 	MZ_ROUTE_BLACKHOLE = 4,
 	MZ_ROUTE_APPLIANCE = 5, /* to the endpoint @target of the VPC, whatever the destination */
 	MZ_ROUTE_GATEWAY = 6, /* out; gateway hosts are shard 0 of @network, 0: this host itself */
 };
 
-/* Keys of routes have a VNI, or for a network with routes of its own its table in place of it. */
+/*
+ * Keys of routes have a VNI, or the number of a network's own table in place of it. A VPC's table is for all roles
+ * of the host: what is in it says where prefixes are, not where users want them to go. So APPLIANCE, and whatever
+ * a user has routed within a prefix of the VPC or of a peer, is in networks' own tables only, together with all
+ * else that their endpoints reach: those with MZ_PORT_F_ROUTES use no other.
+ */
 #define MZ_TABLE_NETWORK 0x40000000u /* | network id */
 
 struct mz_route {
 	__u32 kind;    /* enum mz_route_kind */
 	__u32 network; /* network id */
 	__u32 shards;  /* number of shards, a power of two */
-	__u32 target; /* NETWORK, NONE: VNI of the peer VPC that it is in, or 0. APPLIANCE: address, __be32 */
+	__u32 target; /* DIVIDER, NETWORK, NONE: VNI of the peer VPC that it is in, or 0. APPLIANCE: address, __be32 */
 };
 
 /* mz_lengths4: buckets, u32 VNI -> the lengths of the prefixes in mz_routes4. The data plane's own: who
@@ -370,7 +376,7 @@ struct mz_port {
 	struct mz_prefix4 onlink[MZ_MAX_ONLINK]; /* the network's prefixes; none: group network */
 };
 
-#define MZ_PORT_F_ROUTES 0x1   /* its network has routes of its own */
+#define MZ_PORT_F_ROUTES 0x1   /* its network has a table of routes of its own: MZ_TABLE_NETWORK */
 #define MZ_PORT_F_FORWARDS 0x2 /* may send what is not from its own addresses */
 
 /* mz_direct4: LRU_HASH mz_addr_key4. Learnt from traffic. */

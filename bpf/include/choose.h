@@ -20,8 +20,10 @@
 struct mz_next {
 	const struct mz_host *via;
 	__be32 host;
-	__u32 hop;          /* enum mz_hop */
-	__u32 divider_slot; /* roles that this host has played; 0: not played */
+	__u32 hop : 8;  /* enum mz_hop */
+	__u32 vni : 24; /* of the peer VPC into which the packet crosses; 0: it stays */
+	/* Roles that this host has played; 0: not played. */
+	__u32 divider_slot;
 	__u32 bouncer_slot;
 };
 
@@ -30,7 +32,8 @@ struct mz_question {
 	struct mz_addr_key4 key;
 	__be32 self; /* our underlay address */
 	__be16 sport;
-	__u16 pad;
+	__u8 peered; /* it has come from a peer VPC already */
+	__u8 pad;
 };
 
 /* In place of a verdict: the destination is a scaled endpoint, and this host is its bouncer. */
@@ -74,7 +77,8 @@ __noinline __u32 mz_next_replica(__u32 network, __u32 index, __u32 pick)
 /* The bouncer's question: on which host is it? */
 static __always_inline mz_exit mz_choose_host(const struct mz_question *q, struct mz_next *next)
 {
-	const struct mz_location *location = mz_location4_get(&q->key);
+	struct mz_addr_key4 key = {.vni = next->vni ? next->vni : q->key.vni, .addr = q->key.addr};
+	const struct mz_location *location = mz_location4_get(&key);
 
 	if (!location)
 		return MZ_DROP_NO_ENDPOINT;
@@ -159,19 +163,33 @@ static __always_inline mz_exit mz_choose_divider(const struct mz_question *q, st
 								 : MZ_DROP_NO_DIVIDER;
 }
 
-/* The divider's question: which network is it in, and so which bouncer? */
+/* Does a route lead to a divider or bouncer? MZ_GO_ON: it does. @peered: peering is not transitive. */
+static __always_inline mz_exit mz_check_route(const struct mz_route *route, bool peered)
+{
+	if (!route)
+		return MZ_DROP_NO_ROUTE;
+	if (likely(route->kind <= MZ_ROUTE_NETWORK))
+		return peered && route->target ? MZ_DROP_NO_ROUTE : MZ_GO_ON;
+	if (route->kind == MZ_ROUTE_NONE)
+		return MZ_DROP_NO_NETWORK;
+	if (route->kind == MZ_ROUTE_GATEWAY)
+		return MZ_DROP_NO_GATEWAY;
+	return route->kind == MZ_ROUTE_BLACKHOLE ? MZ_DROP_BLACKHOLE : MZ_DROP_NO_ROUTE;
+}
+
+/* The divider's question: which network is it in, of this VPC or a peer, and so which bouncer? */
 static __always_inline mz_exit mz_choose_as_divider(const struct mz_question *q,
 						    const struct mz_vpc *vpc, struct mz_next *next)
 {
 	const struct mz_route *route = mz_route4_get(q->key.vni, q->key.addr);
+	mz_exit exit = mz_check_route(route, q->peered);
 
-	if (!route)
-		return MZ_DROP_NO_ROUTE;
-	if (route->kind == MZ_ROUTE_NONE)
-		return MZ_DROP_NO_NETWORK;
+	if (exit != MZ_GO_ON)
+		return exit;
 	/* Just made a divider, and not told all networks yet. */
 	if (route->kind != MZ_ROUTE_NETWORK)
 		return MZ_DROP_NO_DIVIDER;
+	next->vni = route->target;
 	next->divider_slot = vpc->slot;
 	return mz_choose_bouncer(q, route->network, route->shards, next);
 }
@@ -185,18 +203,17 @@ static __always_inline mz_exit mz_choose_in_vpc(const struct mz_question *q,
 						struct mz_next *next)
 {
 	const struct mz_route *route;
-	mz_exit exit = MZ_DROP_NO_DIVIDER;
+	mz_exit exit;
 
 	if (vpc && vpc->flags & MZ_VPC_F_DIVIDER) {
 		exit = mz_choose_as_divider(q, vpc, next);
 		return exit == MZ_DROP_NO_DIVIDER ? mz_choose_divider(q, next) : exit;
 	}
 	route = mz_route4_get(q->key.vni, q->key.addr);
-	if (!route)
-		return MZ_DROP_NO_ROUTE;
-	if (route->kind == MZ_ROUTE_NONE)
-		return MZ_DROP_NO_NETWORK;
-	if (own && route->kind == MZ_ROUTE_NETWORK) {
+	exit = mz_check_route(route, q->peered);
+	if (exit != MZ_GO_ON)
+		return exit;
+	if (own && route->kind == MZ_ROUTE_NETWORK && !route->target) {
 		exit = mz_choose_bouncer(q, route->network, route->shards, next);
 		if (exit != MZ_DROP_NO_BOUNCER)
 			return exit;

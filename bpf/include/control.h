@@ -9,10 +9,6 @@
 #include "forward.h"
 #include "maps/direct4.h"
 #include "maps/endpoints4.h"
-#include "maps/gateways4.h"
-#include "maps/outside4.h"
-#include "maps/floating4.h"
-#include "maps/forwards4.h"
 
 /* @vni: of the endpoint's own VPC. */
 static __always_inline mz_exit mz_take_here(const struct mz_addr_key4 *key, __be32 host, __u32 vni)

@@ -7,34 +7,49 @@
 
 #include "first_hop_arp.h"
 #include "first_hop_icmp.h"
+#include "leave.h"
 #include "refuse.h"
 #include "router.h"
 #include "scaled.h"
-#include "maps/gateways4.h"
-#include "maps/outside4.h"
-#include "maps/floating4.h"
-#include "maps/forwards4.h"
 
 /* Who sends, and what. */
 struct mz_sender {
 	const struct mz_config *config;
 	const struct mz_port *port;
 	struct mz_packet4 packet;
-	__u32 bytes; /* of the frame, as it came */
+	__u32 bytes;   /* of the frame, as it came */
+	bool forwards; /* the packet is not from an address of the port */
 };
 
-static __always_inline mz_exit mz_deliver_local(struct __sk_buff *skb, const struct mz_sender *s,
-						const struct mz_endpoint *endpoint)
+/*
+ * What a table of the network's own says, before anything that is known of the destination. Global:
+ * see mz_next_replica().
+ */
+__noinline mz_exit mz_follow_route(struct __sk_buff *skb, struct mz_outgoing *out)
 {
-	mz_exit exit = mz_as_it_knows(skb, endpoint, s->port->vni, s->packet.src);
+	const struct mz_port *port = mz_port_seek(skb->ifindex);
+	const struct mz_route *route;
 
-	if (unlikely(exit != MZ_GO_ON))
-		return exit;
-	if (!mz_address_to(skb, endpoint))
-		return MZ_DROP_HELPER;
-	mz_count_tx(s->port->slot, s->bytes);
-	mz_count_rx(endpoint->slot, s->bytes);
-	return MZ_EXIT(MZ_V_LOCAL, mz_deliver(endpoint));
+	if (!port || !out)
+		return MZ_DROP_UNKNOWN_PORT;
+	route = mz_route4_get(mz_port_table(port), out->q.key.addr);
+	if (!route || route->kind != MZ_ROUTE_APPLIANCE)
+		return mz_check_route(route, false);
+	if (mz_port_has(port, skb->ifindex, route->target))
+		return MZ_DROP_ROUTE_LOOP;
+	out->q.key.addr = route->target;
+	out->on_link = mz_port_on_link(port, route->target);
+	mz_mac_set_kind(out->dst, MZ_MAC_VIA, route->target);
+	return MZ_GO_ON;
+}
+
+/* Who it says that it is from: what is passed on for another tells where the port is, no more. */
+static __always_inline void mz_set_source(struct mz_outgoing *out, const struct mz_sender *s)
+{
+	if (likely(!s->forwards))
+		mz_mac_set(out->src, s->port->mac);
+	else
+		mz_mac_set_kind(out->src, MZ_MAC_VIA, s->port->addr);
 }
 
 /* Global: see mz_next_replica(). */
@@ -43,24 +58,22 @@ __noinline mz_exit mz_first_hop_onward(struct __sk_buff *skb, struct mz_outgoing
 	return out ? mz_onward(skb, out) : MZ_DROP_HELPER;
 }
 
-/* @found: MZ_TO_BACKEND or MZ_SCALED. */
-static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, const struct mz_sender *s,
-					       struct mz_outgoing *out, mz_exit found)
+static __always_inline void mz_describe_sender(struct mz_outgoing *out, const struct mz_sender *s)
 {
-	struct mz_choice choice = {};
-	mz_exit exit = found == MZ_TO_BACKEND ? mz_to_backend(skb, out) : found;
+	mz_set_source(out, s);
+	out->q.sport = mz_sport_of(mz_flow_of(&s->packet));
+}
 
-	if (exit == MZ_ASK)
-		exit = mz_ask_network(skb, out);
-	if (exit == MZ_SCALED) {
-		exit = mz_choose_here(skb, out, &choice);
-		if (exit == MZ_GO_ON)
-			exit = mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot,
-						&choice);
-		if (exit == MZ_DROP_NO_BACKEND)
-			return mz_refuse(skb, out->q.key.vni, s->port->addr);
-	}
-	return exit == MZ_GO_ON ? mz_first_hop_onward(skb, out) : exit;
+/* By a table of the network's own. MZ_GO_ON: as without. */
+static __always_inline mz_exit mz_route_first(struct __sk_buff *skb, const struct mz_sender *s,
+					      struct mz_outgoing *out)
+{
+	mz_exit exit = mz_follow_route(skb, out);
+
+	if (exit != MZ_DROP_NO_GATEWAY)
+		return exit;
+	mz_describe_sender(out, s);
+	return mz_leave_vpc(skb, out);
 }
 
 static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_sender *s,
@@ -75,22 +88,29 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 		.on_link = on_link,
 		.tos = s->packet.tos,
 	};
-	const struct mz_endpoint *endpoint = mz_endpoint4_get(&out.q.key);
-	mz_exit exit;
+	const struct mz_endpoint *endpoint;
+	mz_exit exit = MZ_GO_ON;
 
-	if (endpoint)
-		return mz_deliver_local(skb, s, endpoint);
 	mz_mac_set_router(out.dst);
-	mz_mac_set(out.src, s->port->mac);
-	out.network = s->port->network;
-	out.shards = s->port->shards;
-	out.q.sport = mz_sport_of(mz_flow_of(&s->packet));
+	if (unlikely(!on_link && s->port->flags & MZ_PORT_F_ROUTES))
+		exit = mz_route_first(skb, s, &out);
+	if (exit != MZ_GO_ON)
+		return exit;
+	endpoint = mz_endpoint4_get(&out.q.key);
+	if (endpoint)
+		return mz_deliver_local(skb, &out, endpoint, out.q.key.vni, s->packet.src);
+	mz_describe_sender(&out, s);
 	exit = mz_direct_path(skb, s->config, &out);
 	if (exit == MZ_GO_ON)
 		exit = mz_ask_network(skb, &out);
-	if (unlikely(exit == MZ_TO_BACKEND || exit == MZ_SCALED))
-		return mz_route_scaled(skb, s, &out, exit);
-	return exit;
+	if (unlikely(exit == MZ_DROP_NO_GATEWAY))
+		return mz_leave_vpc(skb, &out);
+	if (likely(exit != MZ_TO_BACKEND && exit != MZ_SCALED))
+		return exit;
+	exit = mz_route_scaled(skb, &out, exit);
+	if (exit == MZ_GO_ON)
+		exit = mz_first_hop_onward(skb, &out);
+	return exit == MZ_DROP_NO_BACKEND ? mz_refuse(skb, out.q.key.vni, s->port->addr) : exit;
 }
 
 /* Off-link is one router away, and we are the router. */
@@ -101,16 +121,24 @@ static __always_inline mz_exit mz_router_hop(struct __sk_buff *skb, const struct
 	return mz_decrement_ttl(skb) ? MZ_GO_ON : MZ_DROP_HELPER;
 }
 
-static __always_inline mz_exit mz_may_send(struct __sk_buff *skb, const struct mz_sender *s)
+/* Sources that are not its own are for those who forward; nobody says what only we may say. */
+static __always_inline bool mz_may_be_from(const struct mz_port *port, __be32 src)
+{
+	return port->flags & MZ_PORT_F_FORWARDS && !mz_ip_is_nobody(src) &&
+	       src != bpf_htonl(MZ_GATEWAY4);
+}
+
+static __always_inline mz_exit mz_may_send(struct __sk_buff *skb, struct mz_sender *s)
 {
 	const struct mz_packet4 *p = &s->packet;
 
-	/* Nor to "this network" and loopback, RFC 1122 s3.2.1.3. */
-	if (mz_ip_is_group(p->dst) || !(p->dst & bpf_htonl(0xff000000)) ||
-	    (p->dst & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000))
+	if (mz_ip_is_nobody(p->dst))
 		return MZ_DROP_MULTICAST;
-	if (!mz_port_has(s->port, skb->ifindex, p->src))
-		return MZ_DROP_SPOOFED_IP;
+	if (!mz_port_has(s->port, skb->ifindex, p->src)) {
+		if (!mz_may_be_from(s->port, p->src))
+			return MZ_DROP_SPOOFED_IP;
+		s->forwards = true;
+	}
 	if (p->dst == bpf_htonl(MZ_GATEWAY4))
 		return mz_icmp_gateway(skb, s->port, p);
 	if (mz_is_too_big(skb, p, s->port->mtu))
@@ -134,7 +162,9 @@ static __always_inline mz_exit mz_first_hop_ip(struct __sk_buff *skb, struct mz_
 	on_link = mz_port_on_link(s->port, s->packet.dst);
 	if (!on_link)
 		exit = mz_router_hop(skb, s);
-	return exit == MZ_GO_ON ? mz_route(skb, s, on_link) : exit;
+	if (exit == MZ_GO_ON)
+		exit = mz_route(skb, s, on_link);
+	return mz_unless_in_peer(skb, exit, s->port->slot, s->bytes);
 }
 
 static __always_inline mz_exit mz_first_hop(struct __sk_buff *skb)

@@ -19,7 +19,7 @@ static __always_inline bool mz_arp_is_due(const struct mz_port *port, __u32 ifin
 {
 	if (target == bpf_htonl(MZ_GATEWAY4))
 		return true;
-	return !mz_port_has(port, ifindex, target) && mz_route4_seek(port->vni, target);
+	return !mz_port_has(port, ifindex, target) && mz_route4_seek(mz_port_table(port), target);
 }
 
 /* Global: see mz_next_replica(). */

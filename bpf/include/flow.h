@@ -87,7 +87,7 @@ __noinline mz_exit mz_flow_make(const struct mz_flow_key4 *key, struct mz_flow4 
 	if (bpf_map_update_elem(&mz_flows4, &other_key, &other, BPF_NOEXIST)) {
 		if (!mz_flow_gives_way(&other_key, &other, flags))
 			return MZ_FLOW_TAKEN;
-		if (bpf_map_update_elem(&mz_flows4, &other_key, &other, BPF_ANY))
+		if (bpf_map_update_elem(&mz_flows4, &other_key, &other, BPF_EXIST))
 			return MZ_DROP_FLOWS_FULL;
 	}
 	if (!bpf_map_update_elem(&mz_flows4, key, flow, BPF_ANY))

@@ -24,6 +24,19 @@ static __always_inline void mz_readdress(struct iphdr *ip, __be32 from, __be32 t
 	ip->check = mz_csum_fold(sum);
 }
 
+/* Into a peer VPC: its VNI, and where the packet comes from. */
+static __always_inline bool mz_cross(void *data, void *end, const struct mz_wire *w, __u32 vni)
+{
+	struct mz_geneve *geneve = data + MZ_OFF_GENEVE;
+	struct mz_eth *eth = data + MZ_OFF_OPTIONS + (w->opts & 0xfc);
+
+	if ((void *)(geneve + 1) > end || (void *)(eth + 1) > end)
+		return false;
+	geneve->vni_rsvd = bpf_htonl(vni << 8);
+	mz_mac_set_kind(eth->src, MZ_MAC_PEER, mz_mac_peer(w->vni, w->inner_src != w->ip_src));
+	return true;
+}
+
 /* The packet has an RTS option. */
 static __always_inline bool mz_forward(void *data, void *end, const struct mz_wire *w, __be32 self,
 				       const struct mz_next *next)
@@ -37,7 +50,7 @@ static __always_inline bool mz_forward(void *data, void *end, const struct mz_wi
 	mz_readdress(ip, self, next->host);
 	udp->check = 0;
 	rts->hop = next->hop;
-	return true;
+	return likely(!next->vni) || mz_cross(data, end, w, next->vni);
 }
 
 static __always_inline struct mz_question mz_ask_about(const struct mz_wire *w, __be32 self)
@@ -46,12 +59,15 @@ static __always_inline struct mz_question mz_ask_about(const struct mz_wire *w, 
 		.key = {.vni = w->vni, .addr = w->inner_dst},
 		.self = self,
 		.sport = w->sport,
+		.peered = w->peer_vni != 0,
 	};
 }
 
-/* Steps 7 and 8 of a packet in transit: divide, bounce. */
-static __always_inline mz_exit mz_pass_on(const struct mz_wire *w, __be32 self,
-					  struct mz_next *next)
+/*
+ * Steps 7 and 8 of a packet in transit: divide, bounce. If neither, it may still be for an endpoint
+ * of ours, and then @w is as if it had crossed.
+ */
+static __always_inline mz_exit mz_pass_on(struct mz_wire *w, __be32 self, struct mz_next *next)
 {
 	struct mz_question q = mz_ask_about(w, self);
 	const struct mz_vpc *vpc;
@@ -63,7 +79,11 @@ static __always_inline mz_exit mz_pass_on(const struct mz_wire *w, __be32 self,
 			exit = mz_choose_as_divider(&q, vpc, next);
 			if (exit == MZ_V_TO_BOUNCER)
 				return MZ_V_DIVIDED;
-			return exit == MZ_V_TO_ENDPOINT_HOST ? MZ_V_BOUNCED : exit;
+			if (exit == MZ_V_TO_ENDPOINT_HOST)
+				return MZ_V_BOUNCED;
+			if (unlikely(next->vni))
+				mz_wire_cross(w, next->vni);
+			return exit;
 		}
 	}
 	exit = mz_choose_host(&q, next);

@@ -7,7 +7,7 @@
 #define MIZAR_LESSON_H
 
 #include "ecn.h"
-#include "refuse.h"
+#include "nat.h"
 #include "scaled.h"
 #include "tell.h"
 
@@ -47,6 +47,17 @@ static __always_inline const struct mz_endpoint *mz_client_of(const struct mz_wi
 	return mz_endpoint4_get(&key);
 }
 
+/* The client is outside, and came in here. */
+static __always_inline bool mz_is_from_outside(const struct mz_wire *w)
+{
+	const struct mz_vpc *vpc;
+
+	if (likely(!w->from_gateway))
+		return false;
+	vpc = mz_vpc_get(w->vni);
+	return vpc && vpc->flags & MZ_VPC_F_GATEWAY;
+}
+
 /* Out of its envelope, and translated as was chosen. Global: see mz_next_replica(). */
 __noinline mz_exit mz_take_lesson(struct __sk_buff *skb, const struct mz_wire *w,
 				  const struct mz_choice *choice)
@@ -56,13 +67,14 @@ __noinline mz_exit mz_take_lesson(struct __sk_buff *skb, const struct mz_wire *w
 	if (!w || !choice)
 		return MZ_DROP_HELPER;
 	endpoint = mz_client_of(w);
-	if (!endpoint)
+	if (!endpoint && !mz_is_from_outside(w))
 		return MZ_DROP_NOT_CLIENT;
 	if (!mz_ecn_unwrap(skb, w))
 		return MZ_DROP_ECN;
 	if (!mz_decap(skb, w->opts))
 		return MZ_DROP_HELPER;
-	return mz_follow_choice(skb, mz_wire_sender_vni(w), w->prefer, endpoint->slot, choice);
+	return mz_follow_choice(skb, mz_wire_sender_vni(w), w->prefer,
+				endpoint ? endpoint->slot : 0, choice);
 }
 
 /* As if the endpoint had sent it like this. Global: see mz_next_replica(). */
@@ -73,17 +85,21 @@ __noinline mz_exit mz_lesson_onward(struct __sk_buff *skb, const struct mz_wire 
 	const struct mz_port *port = endpoint ? mz_port_seek(endpoint->ifindex) : NULL;
 	struct mz_outgoing out = {};
 
-	if (!config || !w || !port)
-		return MZ_DROP_NOT_CLIENT;
+	if (!config || !w)
+		return MZ_DROP_NO_CONFIG;
 	out.q.key.vni = mz_wire_sender_vni(w);
 	out.q.self = config->underlay_addr;
 	out.q.sport = w->sport;
 	out.bytes = mz_wire_inner_len(w);
-	out.ifindex = endpoint->ifindex;
-	out.network = port->network;
-	out.shards = port->shards;
 	out.tos = (w->inner_tos & ~MZ_ECN_MASK) | mz_ecn_out(w->tos, w->inner_tos);
-	mz_mac_set(out.src, port->mac);
+	mz_mac_set_kind(out.src, MZ_MAC_GATEWAY, 0);
+	if (endpoint && port) {
+		out.ifindex = endpoint->ifindex;
+		if (likely(w->inner_src == w->ip_src))
+			mz_mac_set(out.src, port->mac);
+		else
+			mz_mac_set_kind(out.src, MZ_MAC_VIA, w->inner_src);
+	}
 	return mz_onward(skb, &out);
 }
 
@@ -93,6 +109,8 @@ static __always_inline mz_exit mz_tc_lesson(struct __sk_buff *skb, const struct 
 {
 	mz_exit exit = mz_take_lesson(skb, w, choice);
 
+	if (exit == MZ_DROP_NO_BACKEND && w->from_gateway)
+		return mz_refuse_outside(skb, w->vni);
 	if (exit == MZ_DROP_NO_BACKEND)
 		return mz_refuse(skb, mz_wire_sender_vni(w), w->inner_src);
 	if (exit == MZ_GO_ON)

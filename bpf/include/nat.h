@@ -4,7 +4,9 @@
  *
  * What holds:
  *  - Floating addresses and port forwards are rules, not sessions: any gateway host can apply them, none
- *    has to remember. A session, which is older than a rule perhaps, comes before a port forward.
+ *    has to remember. Only where two port forwards lead to the same port inside there is a session, to
+ *    tell the answers of one from those of the other. Sessions come before port forwards, so that those
+ *    which are older than it go on.
  *  - Source NAT makes a session. Outside, two flows never have the same addresses, ports and protocol:
  *    the backward entry, whose key they are, is only ever inserted where there is none. So a port is free
  *    again when the agent has taken the dead entry away.
@@ -14,6 +16,7 @@
 #define MIZAR_NAT_H
 
 #include "gateway.h"
+#include "refuse.h"
 #include "translate.h"
 #include "maps/floating4.h"
 #include "maps/forwards4.h"
@@ -78,7 +81,7 @@ __noinline mz_exit mz_nat_try(const struct mz_flow_key4 *key, struct mz_flow4 *t
 	if (!key || !to)
 		return MZ_DROP_HELPER;
 	to->sport = bpf_htons(port);
-	return mz_nat_is_given(key, to) ? MZ_FLOW_TAKEN : mz_flow_make(key, to, BPF_NOEXIST);
+	return mz_nat_is_given(key, to) ? MZ_FLOW_TAKEN : mz_flow_make(key, to, MZ_FLOW_NEW);
 }
 
 /* As many flows of a source as can have the same address outside. RFC 4787 REQ-2. */
@@ -224,6 +227,16 @@ __noinline mz_exit mz_nat_out(struct __sk_buff *skb, __u32 vni)
 		return exit;
 	mz_count_tx(gateway->slot, skb->len);
 	return MZ_EXIT(MZ_V_NAT_OUT, mz_nat_send(gateway, to.dst));
+}
+
+/* No backend for a client outside: it is told like any other. Global: see mz_next_replica(). */
+__noinline mz_exit mz_refuse_outside(struct __sk_buff *skb, __u32 vni)
+{
+	mz_exit exit = mz_turn_into_refusal(skb, vni);
+
+	if (exit == MZ_GO_ON)
+		exit = mz_nat_out(skb, vni);
+	return mz_is_drop(exit) ? exit : MZ_EXIT(MZ_V_REFUSED, exit >> 8);
 }
 
 #endif

@@ -14,10 +14,10 @@
 #include "arp.h"
 #include "icmp.h"
 #include "nat.h"
-#include "outgoing.h"
 #include "router.h"
+#include "scaled.h"
 
-#define MZ_INWARD 0xfcu /* translated: MZ_EXIT(MZ_INWARD, VNI), and into that VPC next */
+#define MZ_INWARD 0xf8u /* translated: MZ_EXIT(MZ_INWARD, VNI), and into that VPC next */
 _Static_assert(MZ_VERDICT_MAX <= MZ_INWARD, "a verdict and MZ_INWARD fit one byte");
 
 static __always_inline const struct mz_outside4 *mz_outside4_get(__be32 addr)
@@ -87,6 +87,26 @@ static __always_inline mz_exit mz_outside_hop(struct __sk_buff *skb, const struc
 	return mz_decrement_ttl(skb) ? MZ_GO_ON : MZ_DROP_HELPER;
 }
 
+/* Are answers of what @key becomes given its address and port by the port forward alone? */
+static __always_inline bool mz_leads_back(const struct mz_flow_key4 *key, const struct mz_flow4 *to)
+{
+	const struct mz_forward4 *back = mz_forward4_get(to->vni, to->dst, to->dport, key->proto);
+
+	return back && back->addr == key->dst && back->port == key->dport;
+}
+
+/* They are not, as another one leads to the same port inside. */
+static __always_inline mz_exit mz_nat_remember(const struct mz_tuple4 *t, struct mz_flow4 *to)
+{
+	mz_exit exit;
+
+	if (t->quoted)
+		return MZ_DROP_UNTRANSLATABLE;
+	to->kind = MZ_FLOW_NAT;
+	exit = mz_flow_make(&t->key, to, MZ_FLOW_NEW_OR_DEAD);
+	return exit == MZ_FLOW_TAKEN ? MZ_DROP_NAT_EXHAUSTED : exit;
+}
+
 /* What a packet to address @outside becomes inside. @exit is what mz_tuple_read() said of it. */
 static __always_inline mz_exit mz_nat_inward(struct mz_tuple4 *t, const struct mz_outside4 *outside,
 					     struct mz_flow4 *to, mz_exit exit)
@@ -106,7 +126,7 @@ static __always_inline mz_exit mz_nat_inward(struct mz_tuple4 *t, const struct m
 	mz_nat_keep(t, forward->vni, to);
 	to->dst = forward->addr;
 	to->dport = forward->port;
-	return MZ_GO_ON;
+	return mz_leads_back(&t->key, to) ? MZ_GO_ON : mz_nat_remember(t, to);
 }
 
 /* MZ_GO_ON: the packet has a place inside, @to, and may come in. Global: see mz_next_replica(). */
@@ -151,60 +171,96 @@ __noinline mz_exit mz_outside_ip(struct __sk_buff *skb)
 	return exit == MZ_GO_ON ? MZ_EXIT(MZ_INWARD, to.vni) : exit;
 }
 
-/* To an endpoint of this host; so its answers come back to us. */
-static __always_inline mz_exit mz_enter_here(struct __sk_buff *skb, const struct mz_outgoing *out,
-					     const struct mz_endpoint *endpoint)
-{
-	mz_via_learn(skb, out->q.key.vni, out->q.self);
-	if (!mz_address_to(skb, endpoint))
-		return MZ_DROP_HELPER;
-	mz_count_rx(endpoint->slot, out->bytes);
-	return MZ_EXIT(MZ_V_NAT_IN, mz_deliver(endpoint));
-}
-
-/* A plain packet, translated, goes into VPC @vni like one of an endpoint here. Global: see
- * mz_next_replica(). */
-__noinline mz_exit mz_enter(struct __sk_buff *skb, __u32 vni)
+/* Global: see mz_next_replica(). */
+__noinline mz_exit mz_enter_direct(struct __sk_buff *skb, const struct mz_outgoing *out)
 {
 	const struct mz_config *config = mz_config_get();
-	struct mz_outgoing out = {.q.key.vni = vni, .bytes = skb->len};
-	const struct mz_gateway4 *gateway = bpf_map_lookup_elem(&mz_gateways4, &vni);
-	const struct mz_endpoint *endpoint;
+
+	return config && out ? mz_direct_path(skb, config, out) : MZ_DROP_NO_CONFIG;
+}
+
+/* Local, the direct path, the network, a scaled endpoint: as from any endpoint. */
+static __always_inline mz_exit mz_enter_as(struct __sk_buff *skb, struct mz_outgoing *out,
+					   bool onward)
+{
+	const struct mz_endpoint *endpoint = mz_endpoint4_get(&out->q.key);
+	mz_exit exit;
+
+	if (endpoint)
+		return mz_onward_here(skb, out, endpoint);
+	exit = mz_enter_direct(skb, out);
+	if (exit == MZ_GO_ON || (onward && exit == MZ_TO_BACKEND))
+		exit = mz_ask_network(skb, out);
+	if (likely(exit != MZ_TO_BACKEND && exit != MZ_SCALED))
+		return exit;
+	return onward ? MZ_DROP_NO_BACKEND : mz_route_scaled(skb, out, exit);
+}
+
+/* @out but for its VPC. Global: see mz_next_replica(). */
+__noinline mz_exit mz_describe(struct __sk_buff *skb, struct mz_outgoing *out)
+{
+	const struct mz_config *config = mz_config_get();
 	struct mz_packet4 p = {};
 	mz_exit exit;
 
-	if (!config)
+	if (!config || !out)
 		return MZ_DROP_NO_CONFIG;
 	exit = mz_read_packet4((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, &p);
-	if (exit != MZ_GO_ON)
-		return exit;
-	out.q.key.addr = p.dst;
-	out.q.self = config->underlay_addr;
-	out.q.sport = mz_sport_of(mz_flow_of(&p));
-	out.tos = p.tos;
+	out->q.key.addr = p.dst;
+	out->q.self = config->underlay_addr;
+	out->q.sport = mz_sport_of(mz_flow_of(&p));
+	out->bytes = skb->len;
+	out->tos = p.tos;
+	mz_mac_set_router(out->dst);
+	mz_mac_set_kind(out->src, MZ_MAC_GATEWAY, 0);
+	return exit;
+}
+
+/*
+ * A plain packet, translated, goes into VPC @vni like one of an endpoint here. MZ_GO_ON: it was for a
+ * scaled endpoint, and is for a backend now; once more, @onward. MZ_DROP_NO_BACKEND: to be refused. Global:
+ * see mz_next_replica().
+ */
+__noinline mz_exit mz_enter(struct __sk_buff *skb, __u32 vni, bool onward)
+{
+	struct mz_outgoing out = {.q.key.vni = vni};
+	mz_exit exit = mz_describe(skb, &out);
+
+	return exit == MZ_GO_ON ? mz_enter_as(skb, &out, onward) : exit;
+}
+
+static __always_inline void mz_count_in(__u32 vni, __u32 bytes)
+{
+	const struct mz_gateway4 *gateway = bpf_map_lookup_elem(&mz_gateways4, &vni);
+
 	if (gateway)
-		mz_count_rx(gateway->slot, out.bytes);
-	endpoint = mz_endpoint4_get(&out.q.key);
-	if (endpoint)
-		return mz_enter_here(skb, &out, endpoint);
-	mz_mac_set_router(out.dst);
-	mz_mac_set_kind(out.src, MZ_MAC_GATEWAY, 0);
-	exit = mz_direct_path(skb, config, &out);
+		mz_count_rx(gateway->slot, bytes);
+}
+
+static __always_inline mz_exit mz_from_outside_ip(struct __sk_buff *skb)
+{
+	mz_exit exit = mz_outside_ip(skb);
+	__u32 vni = exit >> 8, bytes = skb->len;
+
+	if ((exit & 0xff) != MZ_INWARD)
+		return exit;
+	exit = mz_enter(skb, vni, false);
 	if (exit == MZ_GO_ON)
-		exit = mz_ask_network(skb, &out);
-	return mz_is_drop(exit) ? exit : MZ_EXIT(MZ_V_NAT_IN, exit >> 8);
+		exit = mz_enter(skb, vni, true);
+	if (exit == MZ_DROP_NO_BACKEND)
+		return mz_refuse_outside(skb, vni);
+	if (mz_is_drop(exit))
+		return exit;
+	mz_count_in(vni, bytes);
+	return MZ_EXIT(MZ_V_NAT_IN, exit >> 8);
 }
 
 /* Not a tunnel packet for us: is it for an address outside that is ours? */
 static __always_inline mz_exit mz_from_outside(struct __sk_buff *skb)
 {
-	mz_exit exit = MZ_V_PASS;
-
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return mz_outside_arp(skb);
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		exit = mz_outside_ip(skb);
-	return (exit & 0xff) == MZ_INWARD ? mz_enter(skb, exit >> 8) : exit;
+	return skb->protocol == bpf_htons(ETH_P_IP) ? mz_from_outside_ip(skb) : MZ_V_PASS;
 }
 
 #endif

@@ -132,4 +132,12 @@ static __always_inline bool mz_ip_is_group(__be32 addr)
 	return (addr & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || addr == 0xffffffff;
 }
 
+/* No address of anybody: groups, "this network" and loopback, RFC 1122 s3.2.1.3. */
+static __always_inline bool mz_ip_is_nobody(__be32 addr)
+{
+	__be32 net = addr & bpf_htonl(0xff000000);
+
+	return mz_ip_is_group(addr) || !net || net == bpf_htonl(0x7f000000);
+}
+
 #endif

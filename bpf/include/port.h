@@ -21,6 +21,12 @@ static __always_inline bool mz_port_has(const struct mz_port *port, __u32 ifinde
 	return endpoint && endpoint->ifindex == ifindex;
 }
 
+/* Which routes its packets follow. */
+static __always_inline __u32 mz_port_table(const struct mz_port *port)
+{
+	return port->flags & MZ_PORT_F_ROUTES ? MZ_TABLE_NETWORK | port->network : port->vni;
+}
+
 /* In one of the network's prefixes: no router hop in between. */
 static __always_inline bool mz_port_on_link(const struct mz_port *port, __be32 addr)
 {

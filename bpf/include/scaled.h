@@ -14,6 +14,7 @@
 #define MIZAR_SCALED_H
 
 #include "backends.h"
+#include "gateway.h"
 #include "outgoing.h"
 #include "port.h"
 #include "translate.h"
@@ -52,23 +53,6 @@ static __always_inline bool mz_asks_again(const struct mz_tuple4 *t, const struc
 	if (t->key.proto == IPPROTO_UDP)
 		return age * MZ_MS_PER_S > soft_ms;
 	return t->event & MZ_EVENT_OPEN && age > MZ_SYN_QUIET_S;
-}
-
-/* In place, by the flow that is in the table. */
-static __noinline mz_exit mz_translate_by(struct __sk_buff *skb, const struct mz_tuple4 *t,
-					  const struct mz_flow4 *flow)
-{
-	struct mz_flow4 to = *flow;
-
-	return mz_translate(skb, t, &to);
-}
-
-/* Where a plain packet goes. */
-static __always_inline __be32 mz_destination_of(const struct __sk_buff *skb)
-{
-	const struct iphdr *ip = (void *)(long)skb->data + MZ_ETH_LEN;
-
-	return (void *)(ip + 1) <= (void *)(long)skb->data_end ? ip->daddr : 0;
 }
 
 /*
@@ -238,12 +222,17 @@ __noinline mz_exit mz_follow_choice(struct __sk_buff *skb, __u32 vni, __u32 aske
 __noinline mz_exit mz_choose_here(struct __sk_buff *skb, const struct mz_outgoing *out,
 				  struct mz_choice *choice)
 {
+	const struct mz_route *route;
 	struct mz_tuple4 t = {};
 	mz_exit exit;
 
 	if (!out || !choice)
 		return MZ_DROP_HELPER;
 	exit = mz_tuple_read(skb, out->q.key.vni, &t);
+	/* The service may be a peer's: then we are also the divider, and know. */
+	route = mz_route4_seek(t.key.vni, t.key.dst);
+	if (route && route->kind == MZ_ROUTE_NETWORK && route->target)
+		t.key.vni = route->target;
 	if (exit == MZ_GO_ON)
 		mz_choose_backend(&t.key, out->prefer, out->bytes, choice);
 	return exit;
@@ -251,50 +240,12 @@ __noinline mz_exit mz_choose_here(struct __sk_buff *skb, const struct mz_outgoin
 
 /* ------------------------------------------------------------- onward */
 
-/* A packet for an endpoint of this host, from a source that it watches. Global: see mz_next_replica(). */
-__noinline mz_exit mz_translate_back(struct __sk_buff *skb, __u32 vni)
-{
-	struct mz_tuple4 t = {};
-	struct mz_flow4 *flow;
-	mz_exit exit = mz_tuple_read(skb, vni, &t);
-
-	if (exit != MZ_GO_ON)
-		return exit == MZ_DROP_UNTRANSLATABLE ? MZ_GO_ON : exit;
-	flow = mz_flow_find(&t.key);
-	if (!flow || flow->kind != MZ_FLOW_SERVICE)
-		return MZ_GO_ON;
-	mz_flow_touch(&t, flow);
-	return mz_translate_by(skb, &t, flow);
-}
-
-/* Before delivery: an array is read, no more, for endpoints that use no scaled ones. */
-static __always_inline mz_exit mz_as_it_knows(struct __sk_buff *skb,
-					      const struct mz_endpoint *endpoint, __u32 vni,
-					      __be32 source)
-{
-	return likely(!mz_is_watched(&endpoint->slot, source)) ? MZ_GO_ON
-							       : mz_translate_back(skb, vni);
-}
-
-static __always_inline __be32 mz_source_of(const struct __sk_buff *skb)
-{
-	const struct iphdr *ip = (void *)(long)skb->data + MZ_ETH_LEN;
-
-	return (void *)(ip + 1) <= (void *)(long)skb->data_end ? ip->saddr : 0;
-}
-
 static __always_inline mz_exit mz_onward_here(struct __sk_buff *skb, const struct mz_outgoing *out,
 					      const struct mz_endpoint *endpoint)
 {
-	mz_exit exit = mz_as_it_knows(skb, endpoint, out->q.key.vni, mz_source_of(skb));
-
-	if (exit != MZ_GO_ON)
-		return exit;
-	if (!mz_address_to(skb, endpoint))
-		return MZ_DROP_HELPER;
-	mz_count_tx(out->slot, out->bytes);
-	mz_count_rx(endpoint->slot, out->bytes);
-	return MZ_EXIT(MZ_V_LOCAL, mz_deliver(endpoint));
+	if (mz_mac_is_kind(out->src, MZ_MAC_GATEWAY))
+		mz_via_learn(skb, out->q.key.vni, out->q.self);
+	return mz_deliver_local(skb, out, endpoint, out->q.key.vni, mz_source_of(skb));
 }
 
 /* A packet that has been translated, from there on as to any address. It is not translated again. */
@@ -318,6 +269,26 @@ static __always_inline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoi
 	if (exit == MZ_GO_ON || exit == MZ_TO_BACKEND)
 		exit = mz_ask_network(skb, out);
 	return exit == MZ_SCALED ? MZ_DROP_NO_BACKEND : exit;
+}
+
+/*
+ * To a scaled endpoint; @found: MZ_TO_BACKEND or MZ_SCALED. MZ_GO_ON: translated, and to go onward;
+ * MZ_DROP_NO_BACKEND: to be refused, and as it was.
+ */
+static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, struct mz_outgoing *out,
+					       mz_exit found)
+{
+	struct mz_choice choice = {};
+	mz_exit exit = found == MZ_TO_BACKEND ? mz_to_backend(skb, out) : found;
+
+	if (exit == MZ_ASK)
+		exit = mz_ask_network(skb, out);
+	if (exit != MZ_SCALED)
+		return exit;
+	exit = mz_choose_here(skb, out, &choice);
+	if (exit != MZ_GO_ON)
+		return exit;
+	return mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot, &choice);
 }
 
 #endif

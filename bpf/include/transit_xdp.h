@@ -67,7 +67,7 @@ __noinline mz_exit mz_xdp_scaled(struct xdp_md *ctx, const struct mz_wire *w)
 }
 
 static __always_inline mz_exit mz_xdp_pass_on(struct xdp_md *ctx, const struct mz_config *config,
-					      const struct mz_wire *w)
+					      struct mz_wire *w)
 {
 	struct mz_macs macs = {};
 	struct mz_next next = {};

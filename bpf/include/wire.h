@@ -113,6 +113,15 @@ static __always_inline void mz_wire_from(const __u16 *mac, struct mz_wire *w)
 	}
 }
 
+/* As a receiver in peer VPC @vni sees the packet. */
+static __always_inline void mz_wire_cross(struct mz_wire *w, __u32 vni)
+{
+	w->peer_vni = w->vni;
+	w->vni = vni;
+	if (w->inner_src != w->ip_src)
+		w->inner_src = 0;
+}
+
 /* VPC in which the sender knows the destination, and hears of it. */
 static __always_inline __u32 mz_wire_sender_vni(const struct mz_wire *w)
 {

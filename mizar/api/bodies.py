@@ -101,7 +101,7 @@ def _ref(entry: Any, number: int) -> kinds.Ref:
 def ref(kind: kinds.Kind, full_name: str) -> kinds.Ref:
     """The reference to a full name; refuses kinds that nobody can create."""
     if kind.read_only:
-        raise errors.InvalidError(f"{kind.plural} are read-only; they follow from networks and VPCs")
+        raise errors.InvalidError(f"{kind.plural} are read-only; they follow from other objects")
     vpc, slash, name = full_name.partition("/")
     if not slash:
         vpc, name = "", full_name

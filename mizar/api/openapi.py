@@ -4,7 +4,7 @@ refusals."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mizar.api import problems
@@ -110,6 +110,9 @@ _PEER: Final[Mapping[str, Any]] = {
 }
 """That the example of a peering names."""
 
+ALL: Final[Sequence[Mapping[str, Any]]] = [*EXAMPLES.values(), SCALED, _PEER]
+"""What may be applied together: every kind once, and what it refers to."""
+
 _REASONS: Final = {
     404: "it does not exist",
     409: "right in itself, but not in the present state; nothing was changed",
@@ -135,8 +138,7 @@ def body_of(kind: kinds.Kind) -> dict[str, Any]:
 def body_of_many() -> dict[str, Any]:
     """The request body is an array of objects of any kind."""
     some = [{"$ref": f"#/components/schemas/{_schema(name)}"} for name in objects.CLASSES]
-    example = [*EXAMPLES.values(), SCALED, _PEER]
-    return _body({"type": "array", "items": {"oneOf": some}}, example)
+    return _body({"type": "array", "items": {"oneOf": some}}, ALL)
 
 
 def body_of_refs() -> dict[str, Any]:

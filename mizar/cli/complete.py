@@ -30,7 +30,9 @@ def _quiet(completer: Completer) -> Completer:
 
 
 def kind_names(incomplete: str) -> Items:
-    return _items((name for kind in kinds.KINDS for name in (kind.singular, kind.plural)), incomplete)
+    return _items(
+        (name for kind in (*kinds.KINDS, *kinds.VIEWS) for name in (kind.singular, kind.plural)), incomplete
+    )
 
 
 @_quiet

@@ -38,8 +38,8 @@ def delete(
 
     One by KIND and NAME, or all of manifests.
 
-    Refused while something else needs it: a VPC that has networks or endpoints, a network or host that has
-    endpoints. All or nothing.
+    Refused while something else needs it: a VPC that has networks, a network or host that has endpoints,
+    a gateway that a port forward names. Backends of a scaled endpoint leave it. All or nothing.
     """
     client = options.client()
     if files:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -23,6 +23,8 @@ _MOST: Final = 20
     epilog=options.examples(
         ("mizar describe network blue/web", "its settings, its bouncers and what they carried"),
         ("mizar describe host h2", "its roles, its endpoints, its drops"),
+        ("mizar describe endpoint blue/shop", "of a scaled endpoint: its ports and its backends"),
+        ("mizar describe gateway blue/out", "its hosts, and the addresses and ports behind it"),
     )
 )
 @click.argument("kind", type=options.KindType())
@@ -37,12 +39,42 @@ def describe(kind: kinds.Kind, name: str, vpc: str | None) -> None:
     client = options.client()
     obj = client.get(options.ref(kind, name, vpc))
     _head(kind, obj)
-    _fields("Settings", obj["spec"])
+    _fields("Settings", {key: value for key, value in obj["spec"].items() if not _is_list_of_rows(value)})
     status = obj.get("status") or {}
-    _fields("State", {key: value for key, value in status.items() if key != "conditions"})
+    _fields(
+        "State",
+        {key: value for key, value in status.items() if key != "conditions" and not _is_list_of_rows(value)},
+    )
     _conditions(status.get("conditions") or [])
+    for title, rows in _rows_of(obj):
+        click.echo(f"\n{title}: {len(rows)}")
+        output.print_rows(rows[:_MOST])
+        if len(rows) > _MOST:
+            click.echo(
+                f"and {len(rows) - _MOST} more: mizar get {kind.singular} {kinds.full_name(obj)} -o yaml"
+            )
     if kind.name in _BELONGINGS:
         _BELONGINGS[kind.name](client, obj)
+
+
+def _is_list_of_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _rows_of(obj: api.Object) -> Iterator[tuple[str, list[api.Object]]]:
+    """Lists within an object that are tables of their own. What the status says of one replaces what the spec
+    does: of a backend it has the host and the health, too."""
+    status = obj.get("status") or {}
+    for part in (obj["spec"], status):
+        for key, value in part.items():
+            replaced = part is not status and _is_list_of_rows(status.get(key))
+            if key != "conditions" and _is_list_of_rows(value) and not replaced:
+                yield key.capitalize(), [_flat(row) for row in value]
+
+
+def _flat(row: api.Object) -> api.Object:
+    """A route by its target, which it has one of."""
+    return {"to": row["to"], "target": kinds.route_target(row)} if "to" in row else row
 
 
 def _head(kind: kinds.Kind, obj: api.Object) -> None:
@@ -95,7 +127,7 @@ def _of_host(client: api.Client, obj: api.Object) -> None:
 
 def _of_vpc(client: api.Client, obj: api.Object) -> None:
     name = kinds.full_name(obj)
-    for kind in (kinds.DIVIDER, kinds.NETWORK, kinds.ENDPOINT):
+    for kind in (kinds.DIVIDER, kinds.NETWORK, kinds.ENDPOINT, *kinds.FIXTURES, kinds.ROUTE):
         _list(kind, client.list(kind, vpc=name))
 
 
@@ -107,8 +139,14 @@ def _of_network(client: api.Client, obj: api.Object) -> None:
 
 def _of_endpoint(client: api.Client, obj: api.Object) -> None:
     name = kinds.full_name(obj)
+    if "host" in obj["spec"]:
+        _traffic(client, name, obj["spec"]["host"])
+    _list_those(client, obj, "endpoint", (kinds.FLOATING_ADDRESS, kinds.PORT_FORWARD))
+
+
+def _traffic(client: api.Client, name: str, host: str) -> None:
     try:
-        counted = client.counters(obj["spec"]["host"])["endpoints"]
+        counted = client.counters(host)["endpoints"]
     except errors.MizarError as failure:
         click.echo(f"Traffic: unknown, {failure}")
         return
@@ -117,11 +155,31 @@ def _of_endpoint(client: api.Client, obj: api.Object) -> None:
             _fields("Traffic", {key: value for key, value in row.items() if key != "name"})
 
 
+def _of_gateway(client: api.Client, obj: api.Object) -> None:
+    _list_those(client, obj, "gateway", (kinds.FLOATING_ADDRESS, kinds.PORT_FORWARD))
+
+
+def _of_route_table(client: api.Client, obj: api.Object) -> None:
+    """What applies in its networks, all declarations together."""
+    networks = obj["spec"].get("networks") or [None]
+    found = client.list(kinds.ROUTE, vpc=obj["metadata"]["vpc"])
+    _list(kinds.ROUTE, [route for route in found if route["spec"].get("network") in networks])
+
+
+def _list_those(client: api.Client, obj: api.Object, field: str, several: tuple[kinds.Kind, ...]) -> None:
+    """Objects of the VPC whose spec names this one."""
+    vpc, name = obj["metadata"]["vpc"], obj["metadata"]["name"]
+    for kind in several:
+        _list(kind, [other for other in client.list(kind, vpc=vpc) if other["spec"].get(field) == name])
+
+
 _BELONGINGS: Final[Mapping[str, Callable[[api.Client, api.Object], None]]] = {
     kinds.HOST.name: _of_host,
     kinds.VPC.name: _of_vpc,
     kinds.NETWORK.name: _of_network,
     kinds.ENDPOINT.name: _of_endpoint,
+    kinds.GATEWAY.name: _of_gateway,
+    kinds.ROUTE_TABLE.name: _of_route_table,
 }
 
 

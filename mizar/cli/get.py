@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         ("mizar get endpoints -n blue", "those of one VPC"),
         ("mizar get endpoint blue/web-1 -o json", "one whole object"),
         ("mizar get bouncers -o wide", "roles and the packets they have carried"),
+        ("mizar get routes -n blue", "where packets go, from each of its networks"),
+        ("mizar get sessions -n blue --host h1", "flows through services and gateways that h1 knows"),
         ("mizar get hosts --watch", "and again whenever one changes"),
     )
 )
@@ -29,12 +31,21 @@ if TYPE_CHECKING:
 @click.argument("name", required=False, shell_complete=complete.object_names)
 @options.vpc
 @options.output(options.Output.TABLE, options.Output.WIDE, options.Output.JSON, options.Output.YAML)
+@click.option("--host", metavar="HOST", shell_complete=complete.hosts, help="Only what is on this host.")
 @click.option("-w", "--watch", is_flag=True, help="Go on printing objects as they change, until ^C.")
 @options.api
-def get(kind: kinds.Kind, name: str | None, vpc: str | None, output: options.Output, watch: bool) -> None:
+def get(
+    kind: kinds.Kind,
+    name: str | None,
+    vpc: str | None,
+    output: options.Output,
+    host: str | None,
+    watch: bool,
+) -> None:
     """List or show objects.
 
-    KIND is host, vpc, network, endpoint, bouncer or divider, in singular or plural.
+    KIND is host, vpc, network, endpoint, gateway, floatingaddress, portforward, routetable, peering, bouncer,
+    divider, route or session, in singular or plural.
 
     JSON of a list is an array of whole objects, of one NAME the object; with --watch one event a line.
     """
@@ -42,12 +53,14 @@ def get(kind: kinds.Kind, name: str | None, vpc: str | None, output: options.Out
     ref = options.ref(kind, name, vpc) if name else None
     if vpc and not kind.in_vpc:
         raise errors.UsageError(f"a {kind.singular} is in no VPC: leave out -n {vpc}")
+    if host and (name or watch):
+        raise errors.UsageError("get: --host is for lists: leave out NAME and --watch")
     if watch:
         _watch(client, kind, ref, vpc, output)
     elif ref:
         _show_one(kind, client.get(ref), output)
     else:
-        _show_list(kind, client.list(kind, vpc=vpc), output)
+        _show_list(kind, client.list(kind, vpc=vpc, host=host), output)
 
 
 def _show_one(kind: kinds.Kind, obj: api.Object, form: options.Output) -> None:

@@ -99,7 +99,7 @@ class KindType(click.ParamType[kinds.Kind]):
 def vpc(command: Command) -> Command:
     """The option -n/--vpc, as `vpc`."""
     return click.option(
-        "-n", "--vpc", metavar="VPC", help="VPC of a network or endpoint that is named without it."
+        "-n", "--vpc", metavar="VPC", help="VPC of what is named without it, or only what is in it."
     )(command)
 
 

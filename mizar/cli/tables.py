@@ -24,6 +24,15 @@ TABLES: Final = (
     "endpoints",
     "ports",
     "direct",
+    "flows",
+    "fragments",
+    "services",
+    "maglev",
+    "backends",
+    "gateways",
+    "outside",
+    "floating",
+    "forwards",
 )
 """Of the node API, in the order in which a packet's life explains them."""
 
@@ -36,6 +45,7 @@ _MOST: Final = 20
         ("mizar tables h1", "all tables of a host"),
         ("mizar tables h2 locations", "what h2 knows as a bouncer"),
         ("mizar tables h1 direct -o json", "the paths that h1 has learnt"),
+        ("mizar tables h1 flows", "both directions of the flows that h1 translates"),
     )
 )
 @click.argument("host", shell_complete=complete.hosts)
@@ -47,8 +57,9 @@ def tables(host: str, table: str | None, output: options.Output) -> None:
 
     Decoded: one TABLE of HOST, or all.
 
-    Tables: config, hosts, vpcs, routes, shards, locations, endpoints, ports, direct. JSON of one table is an
-    array of rows, of all an object with an array for each.
+    Tables: config, hosts, vpcs, routes, shards, locations, endpoints, ports, direct, flows, fragments,
+    services, maglev, backends, gateways, outside, floating, forwards. JSON of one table is an array of rows,
+    of all an object with an array for each.
     """
     client = options.client()
     if table:

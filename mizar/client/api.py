@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from mizar import errors
-from mizar.client import http, target
+from mizar.client import http, target, views
 from mizar.model import kinds
 
 Object = dict[str, Any]
@@ -45,7 +45,14 @@ class Client:
 
     # ------------------------------------------------------------- objects
 
-    def list(self, kind: kinds.Kind, *, vpc: str | None = None) -> Objects:
+    def list(self, kind: kinds.Kind, *, vpc: str | None = None, host: str | None = None) -> Objects:
+        """Objects of a kind, those of one VPC and on one host if given."""
+        if kind is kinds.ROUTE:
+            return views.routes(self.list, vpc=vpc)
+        if kind is kinds.SESSION:
+            return views.sessions(self.list, self.table, vpc=vpc, host=host)
+        if host is not None:
+            return [obj for obj in self.list(kind, vpc=vpc) if obj["spec"].get("host") == host]
         found: Objects = http.call(self.target, "GET", _collection(kind, vpc))
         return found
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple
 
 from mizar import errors
-from mizar.controller import status, watching
+from mizar.controller import status, subjects, watching
 from mizar.controller import views as views_
 from mizar.controller.watching import EventType
 from mizar.model import kinds, objects
@@ -92,7 +92,7 @@ class Feed:
             if not self._watchers:
                 self._board.rest()
 
-    def tell(self, subject: status.Subject) -> None:
+    def tell(self, subject: subjects.Subject) -> None:
         """An object's status has turned."""
         ref = self._ref(subject)
         if ref is not None:
@@ -103,7 +103,7 @@ class Feed:
     def _follow_up(self, obj: objects.Declared) -> None:
         """Give news of an object once it is ready, if it is not."""
         if obj.status is not None and not obj.status.ready:
-            self._board.track(views_.subject_of(obj), obj.metadata.resource_version or 0)
+            self._board.track(subjects.of(self._world, obj), obj.metadata.resource_version or 0)
 
     async def _follow_late(self, kind: kinds.Kind, vpc: str | None, present: Present) -> None:
         """The same for all that is not ready. Of endpoints, only those that a late host must know are looked
@@ -168,16 +168,16 @@ class Feed:
         found = self._store.get(ref)
         return None if found is None else Event(type_, self._views.of(found))
 
-    def _ref(self, subject: status.Subject) -> kinds.Ref | None:
-        match subject.kind, subject.id:
-            case "Host", str(name):
-                return kinds.Ref(kinds.HOST, None, name)
-            case "VPC", int(vni) if vni in self._world.vpcs:
-                return kinds.Ref(kinds.VPC, None, self._world.vpcs[vni].fact.name)
-            case "Network", int(number) if number in self._world.networks:
-                network = self._world.networks[number].fact
-                return kinds.Ref(kinds.NETWORK, self._world.vpcs[network.vni].fact.name, network.name)
-            case "Endpoint", int(serial) if serial in self._world.endpoints:
-                endpoint = self._world.endpoints[serial]
-                return kinds.Ref(kinds.ENDPOINT, self._world.vpcs[endpoint.vni].fact.name, endpoint.name)
+    def _ref(self, subject: subjects.Subject) -> kinds.Ref | None:
+        if subject.kind == "Peering":
+            return self._peering(*subject.id)
+        return subjects.ref(self._world, subject)
+
+    def _peering(self, vni: int, peer: int) -> kinds.Ref | None:
+        """The planner has no name of it: that of a VPC's few peerings which is with this peer."""
+        both = self._world.vpcs.get(vni), self._world.vpcs.get(peer)
+        names = [vpc.fact.name for vpc in both if vpc is not None]
+        for obj in self._store.select(kinds.PEERING, names[0]) if len(names) == 2 else ():
+            if isinstance(obj, objects.Peering) and obj.spec.peer == names[1]:
+                return obj.ref
         return None

@@ -12,7 +12,7 @@ What holds:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from mizar.model import facts
 from mizar.plan import delta, planner, rows, state
@@ -24,6 +24,9 @@ GATHER: Final = 0.05
 
 _Name = tuple[str, str, str]
 """VPC and name of the backend, full name of the scaled endpoint."""
+
+
+State = Literal["healthy", "unhealthy", "draining", "unknown"]
 
 
 class Report(NamedTuple):
@@ -122,7 +125,7 @@ def hosts_to_hear(made: delta.Delta) -> set[str]:
     }
 
 
-def state_of(report: Report | None, *, weight: int) -> str:
+def state_of(report: Report | None, *, weight: int) -> State:
     """A backend's state as users see it."""
     if not weight:
         return "draining"

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
 from mizar.model import kinds
 from mizar.plan import planner, state
+from mizar.store import protocol
 
 STEP: Final = 5_000
 """Endpoints of one step: some 50 ms of planning."""
@@ -63,12 +64,25 @@ def _runs(items: Sequence[Any]) -> Iterator[list[Any]]:
         yield run
 
 
+def fixtures_gone(results: Iterable[protocol.Result]) -> list[kinds.Ref]:
+    """The fixtures that a request has marked. The first step deletes them; of some, such as a peering that
+    the other side never declared, the planner knows nothing."""
+    return [
+        one.ref
+        for one in results
+        if one.outcome is protocol.Outcome.DELETED and one.ref.kind in kinds.FIXTURES
+    ]
+
+
 def refs_gone(world: state.State, change: planner.Change) -> list[kinds.Ref]:
-    """What a change deletes, by name; asked before the planner forgets it."""
+    """What a change deletes, by name, but for fixtures (a forward whose port is changed is gone for the
+    planner, and is no less there); asked before the planner forgets it."""
     endpoints = (world.endpoints[serial] for serial in change.gone_endpoints if serial in world.endpoints)
+    scaled = (world.services[serial].fact for serial in change.gone_services if serial in world.services)
     networks = (world.networks[number].fact for number in change.gone_networks if number in world.networks)
     return [
         *(kinds.Ref(kinds.ENDPOINT, world.vpcs[fact.vni].fact.name, fact.name) for fact in endpoints),
+        *(kinds.Ref(kinds.ENDPOINT, world.vpcs[fact.vni].fact.name, fact.name) for fact in scaled),
         *(kinds.Ref(kinds.NETWORK, world.vpcs[fact.vni].fact.name, fact.name) for fact in networks),
         *(
             kinds.Ref(kinds.VPC, None, world.vpcs[vni].fact.name)

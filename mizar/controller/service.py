@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 
@@ -38,6 +39,7 @@ from mizar.controller import (
     pusher,
     roles,
     status,
+    subjects,
     views,
     worker,
 )
@@ -144,7 +146,9 @@ class Controller:
             timing=self._timing,
             rng=self._rng,
         )
-        self._views = views.Views(self.world, self._board, self.pusher, self._fleet.statuses)
+        self._views = views.Views(
+            self.world, self._board, self.pusher, self._fleet.statuses, health=self._health
+        )
         for host in everything.hosts:
             self._fleet.add(host.name, host.agent, address=host.address, expected=True)
         self._feed = feed.Feed(self._store, world=self.world, board=self._board, views=self._views, loop=loop)
@@ -218,20 +222,27 @@ class Controller:
         async with self._writing:
             committed = await self._in_database(write, what)
             answer = then(what)
-            try:
-                with bulk.collector_paused():
-                    for step in planning.steps(committed.change, self.world.endpoints):
-                        self._plan(step, committed.revision)
-                        await asyncio.sleep(0)
-            except Exception:
-                # The planner no longer has what the store has. A new process will.
-                self.failed = True
-                self.on_failure()
-                raise
+            fixtures = planning.fixtures_gone(committed.results)
+            with self._failing_once_for_all(), bulk.collector_paused():
+                for step in planning.steps(committed.change, self.world.endpoints):
+                    self._plan(step, committed.revision, fixtures)
+                    fixtures = []
+                    await asyncio.sleep(0)
         return committed, answer
 
-    def _plan(self, change: planner.Change, revision: int) -> None:
-        gone = planning.refs_gone(self.world, change)
+    @contextlib.contextmanager
+    def _failing_once_for_all(self) -> Iterator[None]:
+        """After a failure the planner no longer has what the store has. A new process will."""
+        try:
+            yield
+        except Exception:
+            self.failed = True
+            self.on_failure()
+            raise
+
+    def _plan(self, change: planner.Change, revision: int, fixtures: Sequence[kinds.Ref]) -> None:
+        """`fixtures`: those that the change deletes."""
+        gone = [*fixtures, *planning.refs_gone(self.world, change)]
         made = planner.apply(self.world, change)
         for host in change.hosts:
             queue = self.pusher.hosts.get(host.name)
@@ -249,9 +260,12 @@ class Controller:
 
     def _plan_unstored(self, change: planner.Change) -> None:
         """What is known of hosts and backends now, and in no store. No object is waiting for it."""
-        made = planner.apply(self.world, change)
+        with self._failing_once_for_all():
+            made = planner.apply(self.world, change)
         revision = self.pusher.version
         self.pusher.submit(Change(revision + 1, revision, made))
+        for name in change.away if self._board.watched else ():
+            self._tell_outside(name)
 
     def _follow(self, change: planner.Change, made: delta.Delta) -> None:
         """Listen to hosts that get checks, look after hosts that lead out."""
@@ -262,17 +276,21 @@ class Controller:
     def _tell_service(self, service: int) -> None:
         """News of a scaled endpoint's backends."""
         if self._board.watched:
-            self._feed.tell(status.Subject("Service", service))
+            self._feed.tell(subjects.Subject("Service", service))
+
+    def _tell_outside(self, host: str) -> None:
+        """News of what this host, one of a gateway, has to do with outside."""
+        known = self.world.hosts.get(host)
+        for number in known.gateways if known is not None else ():
+            self._feed.tell(subjects.Subject("Gateway", number))
+            for address in self.world.gateways[number].floating:
+                self._feed.tell(subjects.Subject("FloatingAddress", address))
+            for key in self.world.gateways[number].forwards:
+                self._feed.tell(subjects.Subject("PortForward", key))
 
     def _track(self, change: planner.Change, revision: int) -> None:
-        for host in change.hosts:
-            self._board.track(status.Subject("Host", host.name), revision)
-        for vpc in change.vpcs:
-            self._board.track(status.Subject("VPC", vpc.vni), revision)
-        for network in change.networks:
-            self._board.track(status.Subject("Network", network.id), revision)
-        for endpoint in change.endpoints:
-            self._board.track(status.Subject("Endpoint", endpoint.id), revision)
+        for subject in subjects.of_change(change):
+            self._board.track(subject, revision)
 
     def _remove_later(self, refs: Sequence[kinds.Ref]) -> None:
         """Free what nobody has rows of any more; many at once."""
@@ -310,6 +328,8 @@ class Controller:
         packets that it knows nothing of."""
         self._presence.look((name,))
         known = self.world.hosts.get(name)
+        if known is not None and known.gateways and self._board.watched:
+            self._tell_outside(name)
         if known is None or known.fact.joined or self.pusher.hosts[name].state is not HostState.CONNECTED:
             return
         self._to_join[name] = None

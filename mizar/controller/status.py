@@ -15,23 +15,15 @@ What does not belong here: the JSON form of a status (views).
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
-from mizar.abi import hashes
+from mizar.controller import subjects
 from mizar.controller.hostqueue import HostQueue, HostState
 from mizar.controller.pusher import Pusher
-from mizar.model import facts
+from mizar.controller.subjects import Subject
 from mizar.plan import rows, state
-from mizar.plan.rows import Table
-
-
-class Subject(NamedTuple):
-    """An object by what the planner calls it: kind name, and host name, VNI, network id or endpoint id."""
-
-    kind: str
-    id: Hashable
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +40,9 @@ class Verdict:
 READY: Final = Verdict(ready=True, reason="Acknowledged")
 _REFUSED: Final = "EntryRefused"
 _JOINING: Final = Verdict(ready=False, reason="Pending", message="it has connected and is about to join")
+_NO_PEER: Final = Verdict(
+    ready=False, reason="PeerMissing", message="the other VPC has no peering with this one yet"
+)
 _PLANNING: Final = Verdict(ready=False, reason="Pending", message="the change is being planned")
 
 
@@ -68,7 +63,9 @@ class Board:
     def verdict(self, subject: Subject, version: int) -> Verdict:
         """Of one object, whose last change has this resource version."""
         pusher = self._pusher
-        knowers = self._knowers(subject)
+        knowers = subjects.knowers(self._world, subject)
+        if knowers is None and subject.kind == "Peering" and version <= pusher.version:
+            return _NO_PEER
         if knowers is None or version > pusher.version:
             return _PLANNING
         for host in knowers:
@@ -85,7 +82,7 @@ class Board:
         if not queue.settled(version):
             return _unsettled(queue)
         for key, failure in queue.failing.items():
-            if self._concerns(key, subject):
+            if subjects.concerns(self._world, key, subject):
                 text = f"host {queue.name}: {failure.message}"
                 return Verdict(ready=False, reason=_REFUSED, message=text, host=queue.name)
         return READY
@@ -99,81 +96,6 @@ class Board:
         if queue.state is HostState.CONNECTED and not queue.settled(version):
             return _unsettled(queue)
         return READY
-
-    def _knowers(self, subject: Subject) -> Iterable[str] | None:
-        """Hosts that must know the object; None while the planner does not know it."""
-        match subject.kind:
-            case "Endpoint":
-                fact = self.endpoint(subject)
-                return None if fact is None else self._endpoint_knowers(fact)
-            case "Network":
-                network = self._world.networks.get(subject.id)  # type: ignore[call-overload]
-                return None if network is None else self._network_knowers(network)
-            case "VPC":
-                vpc = self._world.vpcs.get(subject.id)  # type: ignore[call-overload]
-                return None if vpc is None else {*vpc.dividers, *vpc.hosts}
-            case "Service":
-                return ()
-            case _:
-                return self._world.hosts if subject.id in self._world.hosts else None
-
-    def _endpoint_knowers(self, fact: facts.EndpointFact) -> Iterator[str]:
-        """Its bouncers first: its own host is told last."""
-        space = self._world.networks[fact.network].space
-        for address in fact.addresses:
-            yield from space.holders[hashes.shard_of(address, space.shards)]
-        yield fact.host
-
-    def _network_knowers(self, network: state.NetworkState) -> set[str]:
-        vpc = self._world.vpcs[network.fact.vni]
-        return {*network.space.bouncers, *vpc.dividers, *network.hosts}
-
-    def endpoint(self, subject: Subject) -> facts.EndpointFact | None:
-        return self._world.endpoints.get(subject.id) if isinstance(subject.id, int) else None
-
-    # ------------------------------------------------------------ refused rows
-
-    def _concerns(self, key: rows.Key, subject: Subject) -> bool:
-        table, *parts = key
-        match subject.kind:
-            case "Endpoint":
-                fact = self.endpoint(subject)
-                if fact is None:
-                    return False
-                if table is Table.LOCATIONS:
-                    return parts[0] == fact.vni and parts[1] in fact.addresses
-                return table is Table.ENDPOINTS and parts == [self._world.vpcs[fact.vni].fact.name, fact.name]
-            case "Network":
-                return table in (Table.NETWORKS, Table.SHARDS) and parts[0] == subject.id
-            case _:
-                return table in (Table.VPCS, Table.ROUTES) and parts[0] == subject.id
-
-    def _subject_of(self, key: rows.Key, host: str) -> Subject | None:
-        """Whose row it is."""
-        table, *parts = key
-        match table:
-            case Table.ENDPOINTS:
-                here = self._world.hosts.get(host)
-                for serial in here.endpoints if here else ():
-                    fact = self._world.endpoints[serial]
-                    if [self._world.vpcs[fact.vni].fact.name, fact.name] == parts:
-                        return Subject("Endpoint", serial)
-                return None
-            case Table.LOCATIONS:
-                return self._located(*parts)  # type: ignore[arg-type]  # (VNI, address)
-            case Table.NETWORKS | Table.SHARDS:
-                return Subject("Network", parts[0])
-            case Table.VPCS | Table.ROUTES:
-                return Subject("VPC", parts[0])
-        return None
-
-    def _located(self, vni: int, address: int) -> Subject | None:
-        vpc = self._world.vpcs.get(vni)
-        for space in vpc.spaces() if vpc else ():
-            found = space.index[hashes.shard_of(address, space.shards)]
-            if found and address in found:
-                return Subject("Endpoint", found[address].id)
-        return None
 
     # ------------------------------------------------------------ news
 
@@ -207,7 +129,7 @@ class Board:
             for space in host.bounces.values():
                 for holders, inside in zip(space.holders, space.index, strict=True):
                     if inside and name in holders:
-                        yield from (Subject("Endpoint", fact.id) for fact in inside.values())
+                        yield from map(subjects.of_located, inside.values())
 
     def rest(self) -> None:
         """Nobody watches any more."""
@@ -243,7 +165,9 @@ class Board:
             return
         self._refused[queue.name] = after
         for key in before.keys() | after.keys():
-            subject = self._subject_of(key, queue.name) if before.get(key) != after.get(key) else None
+            subject = (
+                subjects.of_row(self._world, key, queue.name) if before.get(key) != after.get(key) else None
+            )
             if subject is not None:
                 self._news(subject)
                 self.track(subject, self._pusher.version)

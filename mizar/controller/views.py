@@ -7,14 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mizar.controller import status
+from mizar.controller import health, status, subjects, views_services
 from mizar.controller.hostqueue import HostState
 from mizar.controller.pusher import Pusher
-from mizar.controller.status import Subject
+from mizar.controller.subjects import Subject
 from mizar.model import objects
 from mizar.plan import state
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
-from mizar.store import records
 from mizar.store.records import EndpointText
 
 _DELETING: Final = status.Verdict(ready=False, reason="Deleting", message="being deleted")
@@ -29,15 +28,19 @@ class Views:
         board: status.Board,
         pusher: Pusher,
         statuses: Mapping[str, node_pb2.NodeStatus],
+        *,
+        health: health.Health,
     ) -> None:
         self._world = world
         self._board = board
         self._pusher = pusher
         self._statuses = statuses
+        self._health = health
 
     def of(self, obj: objects.Declared) -> objects.Declared:
         """The object with its whole status."""
-        verdict = self._verdict(obj)
+        subject = subjects.of(self._world, obj)
+        verdict = self._verdict(obj, subject)
         more: dict[str, Any] = {
             "ready": verdict.ready,
             "conditions": (_condition(verdict),),
@@ -56,9 +59,18 @@ class Views:
             case objects.Endpoint(spec=objects.EndpointSpec() as spec):
                 more |= _endpoint(obj, spec)
                 return obj.model_copy(update={"status": (obj.status or _ENDPOINT).model_copy(update=more)})
-            case _:
-                assert obj.status is not None  # the store says something of each
-                return obj.model_copy(update={"status": obj.status.model_copy(update=more)})
+            case objects.Endpoint():
+                more["backends"] = views_services.backends(self._world, self._health, subject)
+            case objects.Gateway():
+                more["hosts"] = views_services.gateway_hosts(self._world, subject, is_up=self._is_up)
+            case objects.FloatingAddress() | objects.PortForward():
+                more["host"] = views_services.answering(self._world, subject)
+        assert obj.status is not None  # the store says something of each
+        return obj.model_copy(update={"status": obj.status.model_copy(update=more)})
+
+    def _is_up(self, host: str) -> bool:
+        queue = self._pusher.hosts.get(host)
+        return queue is not None and queue.state in (HostState.CONNECTED, HostState.SYNCING)
 
     def written(self, one: EndpointText) -> str:
         """The JSON of an endpoint with its whole status: what `of` would be written as."""
@@ -71,17 +83,15 @@ class Views:
         rest = _READY_TEXT if verdict is status.READY else _verdict_text(verdict)
         return f'{one.text},"netns":{json.dumps(one.netns or _made_netns(one.vpc, one.name))},{rest}}}}}'
 
-    def _verdict(self, obj: objects.Declared) -> status.Verdict:
+    def _verdict(self, obj: objects.Declared, subject: Subject) -> status.Verdict:
         if obj.metadata.deletion_timestamp is not None:
             return _DELETING
-        subject = subject_of(obj)
         return self._board.verdict(subject, obj.metadata.resource_version or 0)
 
     def _host(self, obj: objects.Host) -> dict[str, Any]:
         name = obj.metadata.name
         queue = self._pusher.hosts.get(name)
-        here = queue is not None and queue.state in (HostState.CONNECTED, HostState.SYNCING)
-        more: dict[str, Any] = {"agent": "connected" if here else "away"}
+        more: dict[str, Any] = {"agent": "connected" if self._is_up(name) else "away"}
         said = self._statuses.get(name)
         if said is not None:
             more |= {
@@ -101,27 +111,6 @@ class Views:
     def _network(self, obj: objects.Network) -> dict[str, Any]:
         known = self._world.networks.get(obj.status.id) if obj.status and obj.status.id else None
         return {"bouncers": tuple(sorted(known.space.bouncers)) if known else ()}
-
-
-def subject_of(obj: objects.Declared) -> Subject:
-    """What the planner calls the object."""
-    match obj:
-        case objects.Vpc():
-            return Subject("VPC", obj.status.vni if obj.status else None)
-        case objects.Network():
-            return Subject("Network", obj.status.id if obj.status else None)
-        case objects.Endpoint(spec=objects.EndpointSpec()):
-            return Subject("Endpoint", _serial(obj))
-        case objects.Host():
-            return Subject("Host", obj.metadata.name)
-        case _:
-            return Subject("Service", records.serial_of(obj.metadata.uid or ""))
-
-
-def _serial(obj: objects.Endpoint) -> int | None:
-    """An endpoint's number is in its MAC (facts.mac)."""
-    mac = obj.status.mac if obj.status else None
-    return int(mac.replace(":", "")[2:], 16) if mac else None
 
 
 def _endpoint(obj: objects.Endpoint, spec: objects.EndpointSpec) -> dict[str, Any]:

@@ -185,7 +185,11 @@ class PeeringFact(NamedTuple):
 
 def mac(serial: int) -> bytes:
     """MAC address of the endpoint with this serial number: locally administered, unique with it."""
-    return b"\x02" + serial.to_bytes(5, "big")
+    return (_LOCAL | serial).to_bytes(6, "big")
+
+
+_LOCAL = 0x02 << 40
+"""Bit of locally administered addresses."""
 
 
 def serial_of(mac_address: bytes) -> int:

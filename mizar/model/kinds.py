@@ -156,6 +156,10 @@ def _routes(value: Any, now: float) -> str:
     return ",".join(f"{route.get('to')}->{route_target(route)}" for route in value)
 
 
+def _seconds(value: Any, now: float) -> str:
+    return f"{value}s"
+
+
 def _count(value: Any, now: float) -> str:
     return str(len(value))
 
@@ -403,7 +407,49 @@ FIXTURES = (GATEWAY, FLOATING_ADDRESS, PORT_FORWARD, PEERING, ROUTE_TABLE)
 
 KINDS = (HOST, VPC, NETWORK, ENDPOINT, *FIXTURES, BOUNCER, DIVIDER)
 
+ROUTE = Kind(
+    name="Route",
+    singular="route",
+    plural="routes",
+    aliases=(),
+    in_vpc=True,
+    read_only=True,
+    rank=92,
+    columns=(
+        Column("VPC", "metadata.vpc"),
+        Column("NETWORK", "spec.network", missing="all"),
+        Column("TO", "spec.to"),
+        Column("TARGET", "spec.target"),
+        Column("DECLARED BY", "spec.declaredBy"),
+    ),
+)
+SESSION = Kind(
+    name="Session",
+    singular="session",
+    plural="sessions",
+    aliases=("flow", "flows"),
+    in_vpc=True,
+    read_only=True,
+    rank=93,
+    columns=(
+        Column("VPC", "metadata.vpc"),
+        Column("HOST", "spec.host"),
+        Column("TYPE", "spec.type"),
+        Column("PROTOCOL", "spec.protocol"),
+        Column("FROM", "spec.from"),
+        Column("TO", "spec.to"),
+        Column("BECOMES", "spec.becomes"),
+        Column("STATE", "status.state"),
+        Column("IDLE", "status.idleSeconds", form=_seconds),
+        Column("ENDS IN", "status.endsInSeconds", wide=True, form=_seconds),
+    ),
+)
+VIEWS = (ROUTE, SESSION)
+"""What clients make of other lists; the API does not have them."""
+
 _BY_NAME = {
-    text: kind for kind in KINDS for text in (kind.name.lower(), kind.singular, kind.plural, *kind.aliases)
+    text: kind
+    for kind in (*KINDS, *VIEWS)
+    for text in (kind.name.lower(), kind.singular, kind.plural, *kind.aliases)
 }
-_LISTED = ", ".join(kind.singular for kind in KINDS)
+_LISTED = ", ".join(kind.singular for kind in (*KINDS, *VIEWS))

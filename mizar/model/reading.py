@@ -94,11 +94,9 @@ def _class_of(raw: object) -> type[objects.Declared]:
     known = ", ".join(objects.CLASSES)
     if kind is None:
         raise FieldError(f"kind is missing; kinds: {known}")
-    read_only = next((k for k in kinds.KINDS if k.name == kind and k.read_only), None)
+    read_only = next((k for k in (*kinds.KINDS, *kinds.VIEWS) if k.name == kind and k.read_only), None)
     if read_only is not None:
-        raise FieldError(
-            f"{read_only.plural} are read-only; they follow from networks and VPCs", path=("kind",)
-        )
+        raise FieldError(f"{read_only.plural} are read-only; they follow from other objects", path=("kind",))
     hint = kinds.did_you_mean(str(kind), objects.CLASSES)
     raise FieldError(f"unknown kind {_shown(kind)}{hint}; kinds: {known}", path=("kind",))
 

@@ -13,9 +13,11 @@ where it is present (so a network's cell must not be touched without its VPC's).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
-from mizar.model import facts
+from mizar.model import bulk, facts
 from mizar.plan import outside, routes, rows, state
 
 Head = rows.VpcRow | rows.NetworkRow
@@ -78,20 +80,30 @@ def location_row(world: state.State, fact: state.Located, address: int) -> rows.
 def endpoint_row(
     vpc: state.VpcState, network: state.NetworkState, fact: facts.EndpointFact
 ) -> rows.EndpointRow:
-    return rows.EndpointRow(
-        vpc.fact.name,
-        fact.name,
-        fact.vni,
-        fact.network,
-        network.fact.shards if network.onlink else 0,
-        facts.mac(fact.id),
-        fact.addresses,
-        network.onlink,
-        vpc.fact.mtu,
-        fact.netns,
-        fact.ifname,
-        fact.forwarding,
-        network.own_routes,
+    (row,) = endpoint_rows(vpc, network, [fact])
+    return row
+
+
+def endpoint_rows(
+    vpc: state.VpcState, network: state.NetworkState, some: Sequence[facts.EndpointFact]
+) -> list[rows.EndpointRow]:
+    """Of one network."""
+    ids, _, names, _, _, numbers, netns, ifnames, forwarding = zip(*some, strict=True)
+    return bulk.tuples(
+        rows.EndpointRow,
+        repeat(vpc.fact.name),
+        names,
+        repeat(network.fact.vni),
+        repeat(network.fact.id),
+        repeat(network.fact.shards if network.onlink else 0),
+        map(facts.mac, ids),
+        numbers,
+        repeat(network.onlink),
+        repeat(vpc.fact.mtu),
+        netns,
+        ifnames,
+        forwarding,
+        repeat(network.own_routes),
     )
 
 

@@ -94,7 +94,9 @@ class Edit:
         if before.head != after.head:
             self._compare_heads(host, before.head, after.head, uses=host in vpc.hosts, early=after.early)
         if before.routes != after.routes:
-            changed = routes.setdefault((host, vpc.fact.vni), _Routes(early=_is_early(vpc, host)))
+            changed = routes.setdefault(
+                (host, vpc.fact.vni), _Routes(divides=host in vpc.dividers, leads_out=vpc.leads_out(host))
+            )
             changed.before.update((row.key, row) for row in before.routes)
             changed.after.update((row.key, row) for row in after.routes)
 
@@ -163,7 +165,7 @@ class Edit:
             before = changed.before.get(key)
             if before == after:
                 continue
-            stage = _BEFORE_USE[changed.early]
+            stage = changed.stage(after)
             # A divider that becomes a mere user, or whose group space is gone, answers until the break.
             if before is not None and _says_less(after, before):
                 stage = Stage.BREAK
@@ -200,17 +202,19 @@ class Edit:
 class _Routes:
     """Routes of one VPC on one host that changed, from all its cells together."""
 
-    __slots__ = ("after", "before", "early")
+    __slots__ = ("_divides", "_leads_out", "after", "before")
 
-    def __init__(self, *, early: bool) -> None:
+    def __init__(self, *, divides: bool, leads_out: bool) -> None:
         self.before: dict[rows.Key, rows.RouteRow] = {}
         self.after: dict[rows.Key, rows.RouteRow] = {}
-        self.early = early
+        self._divides = divides
+        self._leads_out = leads_out
 
-
-def _is_early(vpc: state.VpcState, host: str) -> bool:
-    """Others turn to the host for what it knows of the VPC, as Cell.early."""
-    return host in vpc.dividers or vpc.leads_out(host)
+    def stage(self, row: rows.RouteRow) -> Stage:
+        """Early if others turn to the host for it. Declared routes are for endpoints, and for who leads
+        out."""
+        implied = row.kind in _SAYS and not row.table
+        return _BEFORE_USE[self._leads_out or (self._divides and implied)]
 
 
 _SAYS = {rows.RouteKind.NETWORK: 2, rows.RouteKind.NONE: 1, rows.RouteKind.DIVIDER: 0}

@@ -6,10 +6,13 @@ The hot path: a new endpoint costs the same whatever is there already, some micr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterator, Sequence
+from itertools import groupby, repeat
+from typing import Final
 
 from mizar.abi import hashes
-from mizar.model import facts
+from mizar.model import bulk, facts
 from mizar.plan import cells, referrers, rows, state
 from mizar.plan.edit import Edit
 from mizar.plan.rows import Stage
@@ -23,16 +26,31 @@ def put_endpoints(world: state.State, edit: Edit, endpoints: Sequence[facts.Endp
     if world.referrers:
         for fact in endpoints:
             referrers.touch(world, edit, fact.id)
-    mixed = _mixed([address for fact in endpoints for address in fact.addresses])
-    at = 0
+    known = world.endpoints
     for fact in endpoints:
-        count = len(fact.addresses)
-        before = world.endpoints.get(fact.id)
-        if before is None:
-            _add_endpoint(world, edit, fact, mixed[at : at + count])
-        elif before != fact:
+        before = known.get(fact.id)
+        if before is not None and before != fact:
             _change_endpoint(world, edit, before, fact)
-        at += count
+    _add_endpoints(world, edit, [fact for fact in endpoints if fact.id not in known])
+
+
+# --------------------------------------------------------------------------------------------------- coming
+
+
+def _add_endpoints(world: state.State, edit: Edit, new: Sequence[facts.EndpointFact]) -> None:
+    """Neighbours of one network on one host go together: what they share is looked up and counted once, and
+    their rows are made from columns."""
+    mixed = iter(_mixed([address for fact in new for address in fact.addresses]))
+    for (number, host), run in groupby(new, key=_PLACE):
+        some = list(run)
+        network = world.networks[number]
+        vpc = world.vpcs[network.fact.vni]
+        _count_endpoints(world, edit, vpc, network, host, some)
+        _locate(world, edit, network, host, some, mixed)
+        edit.delta.batch(Stage.ENDPOINTS, host).upserts.extend(cells.endpoint_rows(vpc, network, some))
+
+
+_PLACE: Final = operator.attrgetter("network", "host")
 
 
 def _mixed(addresses: list[int]) -> list[int]:
@@ -43,36 +61,51 @@ def _mixed(addresses: list[int]) -> list[int]:
     return mixed
 
 
-def _add_endpoint(world: state.State, edit: Edit, fact: facts.EndpointFact, mixed: Sequence[int]) -> None:
-    vpc, network = world.vpcs[fact.vni], world.networks[fact.network]
-    _count_endpoint(world, edit, vpc, network, fact)
-    space, host = network.space, world.hosts[fact.host].fact.address
-    located = edit.delta.making(Stage.BOUNCERS)
-    for address, mix in zip(fact.addresses, mixed, strict=True):
-        shard = mix & (space.shards - 1)
+def _locate(
+    world: state.State,
+    edit: Edit,
+    network: state.NetworkState,
+    host: str,
+    new: Sequence[facts.EndpointFact],
+    mixed: Iterator[int],
+) -> None:
+    """Rows for the bouncers. Takes as many numbers from `mixed` as there are addresses."""
+    space, located = network.space, edit.delta.making(Stage.BOUNCERS)
+    holders, last_shard = space.holders, space.shards - 1
+    owned = [(address, fact) for fact in new for address in fact.addresses]
+    made = bulk.tuples(
+        rows.LocationRow,
+        repeat(network.fact.vni),
+        repeat(network.fact.id),
+        [address for address, _ in owned],
+        repeat(world.address_of(host)),
+    )
+    for (address, fact), row, mix in zip(owned, made, mixed, strict=False):  # ends with `owned`
+        shard = mix & last_shard
         space.put(address, shard, fact)
-        row = rows.LocationRow(fact.vni, fact.network, address, host)
-        for name in space.holders[shard]:
+        for name in holders[shard]:
             located[name].upserts.append(row)
-    attached = edit.delta.making(Stage.ENDPOINTS)
-    attached[fact.host].upserts.append(cells.endpoint_row(vpc, network, fact))
 
 
-def _count_endpoint(
+def _count_endpoints(
     world: state.State,
     edit: Edit,
     vpc: state.VpcState,
     network: state.NetworkState,
-    fact: facts.EndpointFact,
+    host: str,
+    some: Sequence[facts.EndpointFact],
 ) -> None:
-    """The endpoint is on its host from now on."""
-    host = fact.host
+    """The endpoints are on their host from now on."""
     if host not in network.hosts:
         edit.touch_network(vpc, network, (host,))
-    network.hosts[host] = network.hosts.get(host, 0) + 1
-    vpc.hosts[host] = vpc.hosts.get(host, 0) + 1
-    world.hosts[host].endpoints.add(fact.id)
-    world.endpoints[fact.id] = fact
+    network.hosts[host] = network.hosts.get(host, 0) + len(some)
+    vpc.hosts[host] = vpc.hosts.get(host, 0) + len(some)
+    numbered = {fact.id: fact for fact in some}
+    world.hosts[host].endpoints.update(numbered)
+    world.endpoints.update(numbered)
+
+
+# ------------------------------------------------------------------------------------------ changing, going
 
 
 def _uncount_endpoint(
@@ -142,4 +175,4 @@ def _change_endpoint(
     referrers.forget_health(world, fact.id)
     edit.remove(before.host, (rows.Table.ENDPOINTS, vpc.fact.name, before.name))
     _uncount_endpoint(world, edit, vpc, network, before)
-    _count_endpoint(world, edit, vpc, network, fact)
+    _count_endpoints(world, edit, vpc, network, fact.host, [fact])

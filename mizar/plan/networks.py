@@ -14,6 +14,7 @@ def put_vpc(world: state.State, edit: Edit, fact: facts.VpcFact) -> None:
     vpc = world.vpcs.get(fact.vni)
     if vpc is None:
         vpc = world.vpcs[fact.vni] = state.VpcState(fact)
+        world.vnis[fact.name] = fact.vni
     else:
         if fact.cidrs != vpc.fact.cidrs:
             edit.touch_vpc(vpc, {*vpc.hosts, *vpc.dividers})
@@ -34,6 +35,8 @@ def remove_vpc(world: state.State, edit: Edit, vni: int) -> None:
     if vpc is not None:
         spaces.set_dividers(world, edit, vpc, ())
         del world.vpcs[vni]
+        if world.vnis[vpc.fact.name] == vni:
+            del world.vnis[vpc.fact.name]
 
 
 def put_network(world: state.State, edit: Edit, fact: facts.NetworkFact) -> None:

@@ -240,6 +240,8 @@ class State:
     def __init__(self) -> None:
         self.hosts: dict[str, HostState] = {}
         self.vpcs: dict[int, VpcState] = {}
+        self.vnis: dict[str, int] = {}
+        """VPCs by name."""
         self.networks: dict[int, NetworkState] = {}
         self.endpoints: dict[int, facts.EndpointFact] = {}
         self.pool = placement.Pool(())

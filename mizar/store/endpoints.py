@@ -371,11 +371,7 @@ class _InVpc:
             self._record(zip(picked, needy, strict=True))
 
     def _used(self, first: int, last: int) -> Iterator[int]:
-        rows = self._tx.db.execute(
-            "SELECT address FROM address WHERE vni = ? AND address BETWEEN ? AND ? ORDER BY address",
-            (self._vpc.vni, first, last),
-        )
-        return (number for (number,) in rows)
+        return self._tx.used_addresses(self._vpc.vni, first, last)
 
     def _refuse(self, put: _Put, ranges: list[ipam.Range]) -> None:
         total = ipam.capacity(ranges)

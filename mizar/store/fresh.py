@@ -13,15 +13,16 @@ Objects of a large request are not in the processor's caches, so each is looked 
 
 from __future__ import annotations
 
+import functools
 import operator
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mizar.model import addresses, bulk, facts, kinds, objects, rules
-from mizar.store import records, services
+from mizar.store import ipam, records, services
 from mizar.store.protocol import Result
 
 if TYPE_CHECKING:
@@ -52,11 +53,19 @@ class _Columns(NamedTuple):
     labels: Sequence[str]
     networks: Sequence[records.NetworkRecord]
     hosts: Sequence[records.HostRecord]
-    raw: Sequence[bytes]
-    """Addresses as the store keeps them."""
-    numbers: Sequence[int]
+    given: _Addresses
     netns: Sequence[str]
     ifnames: Sequence[str]
+
+
+class _Addresses(NamedTuple):
+    """One address for each endpoint."""
+
+    numbers: Sequence[int]
+    raw: Sequence[bytes]
+    """As the store keeps them."""
+    cursors: Mapping[records.NetworkRecord, int]
+    """Where to pick from next time; empty when the addresses were asked for and not picked."""
 
 
 def create(tx: SqliteTransaction, wanted: Sequence[objects.Declared]) -> list[Result] | None:
@@ -70,6 +79,8 @@ def create(tx: SqliteTransaction, wanted: Sequence[objects.Declared]) -> list[Re
             _write(tx, serials, columns)
     except sqlite3.IntegrityError:
         return None
+    for network, cursor in columns.given.cursors.items():
+        network.cursor = cursor
     tx.put_many("endpoint", dict(zip(serials, _facts(serials, columns), strict=True)))
     came: Counter[records.NetworkRecord | records.HostRecord] = Counter(columns.networks)
     came.update(columns.hosts)
@@ -91,52 +102,84 @@ def _read(tx: SqliteTransaction, wanted: Sequence[objects.Declared]) -> _Columns
     vpc = tx.vpc(vpcs[0])
     if vpc is None or vpc.deleted is not None or set(vpcs) != {vpc.name}:
         return None
-    if any(forwarding) or set(map(len, given)) != {1}:
-        return None
-    raw = [addresses.packed(text) for (text,) in given]
-    numbers = addresses.numbers(raw)
-    known_networks = _usable_networks(tx, vpc, networks, numbers)
+    known_networks = _usable_networks(tx, vpc, networks)
     known_hosts = _usable_hosts(tx, hosts)
-    if known_networks is None or known_hosts is None:
+    if any(forwarding) or known_networks is None or known_hosts is None:
+        return None
+    joined = list(map(known_networks.__getitem__, networks))
+    numbered = _addresses(tx, vpc, joined, given)
+    if numbered is None:
         return None
     return _Columns(
         vpc,
         names,
         [records.labels_text(some) if some else "" for some in labels],
-        list(map(known_networks.__getitem__, networks)),
+        joined,
         list(map(known_hosts.__getitem__, hosts)),
-        raw,
-        numbers,
+        numbered,
         [text or "" for text in netns],
         [text or "" for text in ifnames],
     )
 
 
 def _usable_networks(
-    tx: SqliteTransaction, vpc: records.VpcRecord, names: Sequence[str], numbers: Sequence[int]
+    tx: SqliteTransaction, vpc: records.VpcRecord, names: Iterable[str]
 ) -> Mapping[str, records.NetworkRecord] | None:
-    """The networks by name, if they are there and may have these addresses."""
-    inside: dict[str, list[int]] = {name: [] for name in names}
-    for name, number in zip(names, numbers, strict=True):
-        inside[name].append(number)
-    present = tx.networks(vpc.vni)
-    siblings = [record.fact for record in present.values()]
-    known = {}
-    for name, its_numbers in inside.items():
-        record = present.get(name)
-        if record is None or record.deleted is not None:
-            return None
-        if not rules.AddressRules(vpc.fact, record.fact, siblings).allow(its_numbers):
-            return None
-        known[name] = record
-    return known
+    """The networks by name, if they are there."""
+    present, wanted = tx.networks(vpc.vni), set(names)
+    known = {name: present[name] for name in wanted if name in present and present[name].deleted is None}
+    return known if len(known) == len(wanted) else None
 
 
-def _usable_hosts(tx: SqliteTransaction, names: Sequence[str]) -> Mapping[str, records.HostRecord] | None:
+def _usable_hosts(tx: SqliteTransaction, names: Iterable[str]) -> Mapping[str, records.HostRecord] | None:
     """The hosts by name, if they are there."""
     found = tx.hosts(set(names))
     known = {name: host for name, host in found.items() if host is not None and host.deleted is None}
     return known if len(known) == len(found) else None
+
+
+def _addresses(
+    tx: SqliteTransaction,
+    vpc: records.VpcRecord,
+    networks: Sequence[records.NetworkRecord],
+    given: Sequence[Sequence[str]],
+) -> _Addresses | None:
+    """What each asked for, or for all one that is picked; None when that is not right, or some ask and some
+    do not."""
+    counts = set(map(len, given))
+    if counts not in ({0}, {1}):
+        return None
+    places: dict[records.NetworkRecord, list[int]] = {network: [] for network in networks}
+    for place, network in enumerate(networks):
+        places[network].append(place)
+    siblings = [record.fact for record in tx.networks(vpc.vni).values()]
+    allowed = {network: rules.AddressRules(vpc.fact, network.fact, siblings) for network in places}
+    if counts == {0}:
+        return _picked(tx, vpc, places, allowed)
+    raw = [addresses.packed(text) for (text,) in given]
+    numbers = addresses.numbers(raw)
+    right = all(allowed[network].allow([numbers[at] for at in inside]) for network, inside in places.items())
+    return _Addresses(numbers, raw, {}) if right else None
+
+
+def _picked(
+    tx: SqliteTransaction,
+    vpc: records.VpcRecord,
+    places: Mapping[records.NetworkRecord, Sequence[int]],
+    allowed: Mapping[records.NetworkRecord, rules.AddressRules],
+) -> _Addresses | None:
+    numbers = [0] * sum(map(len, places.values()))
+    cursors = {}
+    for network, inside in places.items():
+        ranges = allowed[network].ranges()
+        used = functools.partial(tx.used_addresses, vpc.vni)
+        picked = ipam.pick(ranges, cursor=network.cursor, count=len(inside), used=used)
+        if len(picked) < len(inside):
+            return None
+        for at, number in zip(inside, picked, strict=True):
+            numbers[at] = number
+        cursors[network] = picked[-1] + 1
+    return _Addresses(numbers, [number.to_bytes(4, "big") for number in numbers], cursors)
 
 
 def _write(tx: SqliteTransaction, serials: Sequence[int], columns: _Columns) -> None:
@@ -151,8 +194,8 @@ def _write(tx: SqliteTransaction, serials: Sequence[int], columns: _Columns) -> 
             columns.names,
             networks,
             [host.serial for host in columns.hosts],
-            columns.raw,
-            repeat(0),  # not automatic
+            columns.given.raw,
+            repeat(bool(columns.given.cursors)),
             columns.netns,
             columns.ifnames,
             columns.labels,
@@ -162,7 +205,7 @@ def _write(tx: SqliteTransaction, serials: Sequence[int], columns: _Columns) -> 
         ),
     )
     # In the order of the table, whose rows then follow each other on its pages.
-    tx.db.executemany(_CLAIM, sorted(zip(vnis, columns.numbers, networks, serials, strict=True)))
+    tx.db.executemany(_CLAIM, sorted(zip(vnis, columns.given.numbers, networks, serials, strict=True)))
 
 
 def _facts(serials: Sequence[int], columns: _Columns) -> list[facts.EndpointFact]:
@@ -174,7 +217,7 @@ def _facts(serials: Sequence[int], columns: _Columns) -> list[facts.EndpointFact
         columns.names,
         [network.id for network in columns.networks],
         [host.name for host in columns.hosts],
-        zip(columns.numbers, strict=True),
+        zip(columns.given.numbers, strict=True),
         columns.netns,
         columns.ifnames,
         repeat(False),  # does not forward

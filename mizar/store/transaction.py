@@ -178,6 +178,14 @@ class SqliteTransaction:
         ).fetchone()
         return row
 
+    def used_addresses(self, vni: int, first: int, last: int) -> Iterator[int]:
+        """Addresses of a VPC from first to last that endpoints have, ascending."""
+        rows = self.db.execute(
+            "SELECT address FROM address WHERE vni = ? AND address BETWEEN ? AND ? ORDER BY address",
+            (vni, first, last),
+        )
+        return (number for (number,) in rows)
+
     def needed_vpc(self, who: kinds.Ref, name: str) -> records.VpcRecord:
         """The VPC that something new or changed refers to."""
         vpc = self.vpc(name)
@@ -345,17 +353,16 @@ class SqliteTransaction:
 
     def flush(self) -> None:
         """Write back what was counted; nothing may be done afterwards."""
-        for record in self._counted:
-            if isinstance(record, records.NetworkRecord):
-                self.db.execute(
-                    "UPDATE network SET live = ?, total = ?, cursor = ? WHERE serial = ?",
-                    (record.live, record.total, record.cursor, record.serial),
-                )
-            else:
-                self.db.execute(
-                    "UPDATE host SET live = ?, total = ? WHERE serial = ?",
-                    (record.live, record.total, record.serial),
-                )
+        networks = [record for record in self._counted if isinstance(record, records.NetworkRecord)]
+        hosts = [record for record in self._counted if isinstance(record, records.HostRecord)]
+        self.db.executemany(
+            "UPDATE network SET live = ?, total = ?, cursor = ? WHERE serial = ?",
+            [(record.live, record.total, record.cursor, record.serial) for record in networks],
+        )
+        self.db.executemany(
+            "UPDATE host SET live = ?, total = ? WHERE serial = ?",
+            [(record.live, record.total, record.serial) for record in hosts],
+        )
         services.finish(self, self._touched_services)
         self.committed.change = self.change()
 
@@ -592,7 +599,7 @@ class SqliteTransaction:
             vpc = self.vpc(ref.vpc or "")
             record = self.networks(vpc.vni).get(ref.name) if vpc is not None else None
         else:
-            raise errors.InvalidError(f"{ref.kind.plural} are read-only; they follow from networks and VPCs")
+            raise errors.InvalidError(f"{ref.kind.plural} are read-only; they follow from other objects")
         if record is None:
             raise errors.NotFoundError(f"{ref} does not exist")
         return record

@@ -17,13 +17,14 @@ from typing import Any, Final
 from scapy import utils
 from scapy.layers import inet, l2, sctp
 
-from mizar.abi import geneve, layout
+from mizar.abi import geneve, hashes, layout
 from mizar.abi.geneve import Rts
 from mizar.abi.layout import ConfigFlags, FlowKind, GatewayFlags, Hop, RouteKind, VpcFlags
 from mizar.abi.verdicts import Verdict
 from tests.bpf import world
-from tests.bpf.rows import TC_ONLY, Row, Sent, Setup, all_of, stats_are
-from tests.bpf.world import H3, H4, US, VNI, A, B, arrived, local_endpoint, sent
+from tests.bpf.endpoint_rows import down, on_wire
+from tests.bpf.rows import ENDPOINT, REDIRECT, TC_ONLY, Row, Sent, Setup, all_of, stats_are
+from tests.bpf.world import A_SLOT, H2, H3, H4, US, VNI, A, B, arrived, local_endpoint, sent
 from tests.support import packets
 from tests.support.machine import Machine, number
 
@@ -55,6 +56,10 @@ def gateway_host(machine: Machine) -> None:
 
 def no_gateway_flag(machine: Machine) -> None:
     machine.config(US, mac=world.NIC_MAC)
+
+
+def no_gateway_row(machine: Machine) -> None:
+    machine.tables[layout.Table.GATEWAYS4].delete([VNI])
 
 
 def on_own_address(machine: Machine) -> None:
@@ -558,10 +563,17 @@ OUT: Final = (
         "out: no row of the gateway",
         _TCP,
         Verdict.DROP_NO_GATEWAY,
-        lambda machine: machine.tables[layout.Table.GATEWAYS4].delete([VNI]),
+        no_gateway_row,
     ),
     row("out: to an address of ours outside", leaving(dst=F), Verdict.NAT_OUT),
     row("out: address of the VPC is stale", leaving(dst="10.0.1.9"), Verdict.STALE),
+    row(
+        "out: not a gateway of the VPC",
+        _TCP,
+        Verdict.DROP_NO_GATEWAY,
+        lambda machine: machine.vpc(VNI, dividers=[H3], flags=VpcFlags.ENDPOINTS),
+        action=REDIRECT,  # FORGET
+    ),
     row("out: congestion mark", arrived(content=sent(dst=X), tos=3), Verdict.DROP_ECN),
 )
 
@@ -591,4 +603,114 @@ DELIVERY: Final = (
     ),
 )
 
-ROWS: Final = (*ARP, *IN, *ERRORS, *OUT, *DELIVERY)
+# ---------------------------------------------------------------- the endpoint's host
+
+UPSTREAM: Final = (H2, H4)
+"""Gateway hosts of the VPC."""
+
+
+def client_host(machine: Machine) -> None:
+    """A's host; the VPC's gateway is on two others."""
+    world.endpoint_host(machine)
+    machine.route(VNI, "0.0.0.0/0", RouteKind.GATEWAY, network=GATEWAYS)
+    machine.shard(GATEWAYS, 0, UPSTREAM)
+
+
+def heaviest(*hosts: str, src: tuple[str, int] = (A, 1000), dst: tuple[str, int] = (X, 2000)) -> str:
+    """The gateway host that a new TCP flow is given."""
+    flow = hashes.flow_hash(number(src[0]), number(dst[0]), 6, src[1] << 16 | dst[1])
+    return max(hosts, key=lambda host: hashes.mix32(flow ^ number(host)))
+
+
+PICKED: Final = heaviest(*UPSTREAM)
+OTHER: Final = next(host for host in UPSTREAM if host != PICKED)
+
+
+def via(host: str, *, age_s: int = 0, came_in: bool = False, src: str = A) -> Setup:
+    """The flow to X goes through this gateway host."""
+
+    def setup(machine: Machine) -> None:
+        machine.via(VNI, (src, 1000), (X, 2000), host, age_s=age_s, came_in=came_in)
+
+    return setup
+
+
+def gateway_here(machine: Machine) -> None:
+    """This host is one of the gateway's."""
+    machine.vpc(VNI, dividers=[H3], flags=VpcFlags.ENDPOINTS | VpcFlags.GATEWAY)
+    machine.gateway(VNI, [O], ports=(4000, 4000), slot=GATEWAY_SLOT)
+
+
+def _ours(machine: Machine) -> None:
+    machine.shard(GATEWAYS, 0, [US])
+
+
+def _masquerade(machine: Machine) -> None:
+    machine.route(VNI, "0.0.0.0/0", RouteKind.GATEWAY)
+
+
+_SENT: Final = sent(packets.tcp(1000, 2000, flags="S"), dst=X)
+
+
+def first(name: str, verdict: Verdict, *setup: Setup, frame: bytes = _SENT, **fields: Any) -> Row:
+    return Row(f"gateway: first hop: {name}", (client_host, *setup), frame, verdict, ENDPOINT, **fields)
+
+
+def _noted(host: str, frame: bytes = _SENT) -> dict[str, Any]:
+    """Straight to this gateway host, without option; so the rest of the flow."""
+    flow = flow_is(VNI, (A, 1000), (X, 2000), FlowKind.VIA, via=host)
+    return {"out": Sent(host, (), on_wire(frame, ttl=63)), "after": all_of(flow, stats_are(A_SLOT, tx=1))}
+
+
+FIRST_HOP: Final = (
+    first("new flow", Verdict.TO_GATEWAY, **_noted(PICKED)),
+    first("picked host is down", Verdict.TO_GATEWAY, down(PICKED), **_noted(OTHER)),
+    first("flow stays", Verdict.TO_GATEWAY, via(OTHER), **_noted(OTHER)),
+    first("flow's host is down", Verdict.TO_GATEWAY, via(OTHER), down(OTHER), **_noted(PICKED)),
+    first("flow's host is no gateway any more", Verdict.TO_GATEWAY, via(H3), **_noted(PICKED)),
+    first("flow that came in elsewhere", Verdict.TO_GATEWAY, via(H3, came_in=True), **_noted(H3)),
+    first(
+        "flow that came in, host down", Verdict.TO_GATEWAY, via(H3, came_in=True), down(H3), **_noted(PICKED)
+    ),
+    first("flow that is over", Verdict.TO_GATEWAY, via(OTHER, age_s=100), **_noted(PICKED)),
+    first("none is up", Verdict.DROP_NO_GATEWAY, down(*UPSTREAM)),
+    first("none is known", Verdict.DROP_NO_GATEWAY, lambda machine: machine.shard(GATEWAYS, 0, [])),
+    first(
+        "no shard",
+        Verdict.DROP_NO_GATEWAY,
+        lambda machine: machine.route(VNI, "0.0.0.0/0", RouteKind.GATEWAY, network=98),
+    ),
+    first("table full", Verdict.TO_GATEWAY, full, out=Sent(PICKED, (), on_wire(_SENT, ttl=63))),
+    first("later fragment", Verdict.TO_GATEWAY, frame=sent(dst=X, flags="", frag=9), after=flows_are(0)),
+    first("GRE", Verdict.TO_GATEWAY, frame=sent(bytes(24), dst=X, proto=47), after=flows_are(0)),
+    first(
+        "this host is the gateway",
+        Verdict.NAT_OUT,
+        gateway_here,
+        _ours,
+        out=lambda found: _is_packet(found, become(_SENT, ttl=63, src=O, sport=4000)),
+        after=all_of(
+            stats_are(GATEWAY_SLOT, tx=1),
+            stats_are(A_SLOT, tx=1),
+            flow_is(VNI, (A, 1000), (X, 2000), FlowKind.NAT),
+        ),
+    ),
+    first(
+        "masquerade",
+        Verdict.NAT_OUT,
+        gateway_here,
+        _masquerade,
+        out=lambda found: _is_packet(found, become(_SENT, ttl=63, src=O, sport=4000)),
+        after=flows_are(2),
+    ),
+    first("session here stays here", Verdict.NAT_OUT, gateway_here, session()),
+    first("masquerade without a gateway", Verdict.DROP_NO_GATEWAY, _masquerade),
+    first("TTL 1", Verdict.ICMP_TTL, frame=sent(dst=X, ttl=1)),
+)
+
+
+def _is_packet(found: bytes, packet: bytes) -> None:
+    assert found[14:] == packet
+
+
+ROWS: Final = (*ARP, *IN, *ERRORS, *OUT, *DELIVERY, *FIRST_HOP)

@@ -41,6 +41,7 @@ OWN_MAC = bytes.fromhex("02aa00000001")
 MACS = {"e0": bytes.fromhex("020000000001"), "e1": bytes.fromhex("020000000002")}
 ADDRESSES = [0x0A000101, 0x0A000102, 0x0A000909, 0x0A000203, 0x0A000204, 0x0A000301, 0x0A630001, 0x0B000001]
 MTU = 500
+OWN_ROUTES = layout.TABLE_NETWORK | 1
 ROOMY = {"mz_stats": 64, "mz_locations4": 64, "mz_shards": 64}
 SOFT_MS, HARD_MS = 60_000, 180_000
 
@@ -154,15 +155,7 @@ def _fill(bench: Bench, rng: random.Random) -> None:
         (8, {"flags": flags.ENDPOINTS, **_dividers(rng)}),
         (9, {"flags": flags.DIVIDER | flags.BOUNCER, "slot": 11}),
     )
-    kinds = list(layout.RouteKind)
-    for vni in VNIS[:3]:
-        _put(
-            bench,
-            layout.Table.ROUTES4,
-            ((vni, 0x0A000000, 0xFF000000), {"kind": rng.choice(kinds), "network": 1, "shards": 4}),
-            ((vni, 0x0A000200, 0xFFFFFF00), {"kind": layout.RouteKind.NETWORK, "network": 2, "shards": 8}),
-            ((vni, 0x0A630000, 0xFFFFFF00), {"kind": layout.RouteKind.NONE}),
-        )
+    _fill_routes(bench, rng)
     missing = np.array([(1, rng.randrange(4))], dtype=layout.SHARD_KEY)
     for network, shards in ((1, 4), (2, 8)):
         _put(bench, layout.Table.SHARDS, *(((network, shard), _shard(rng)) for shard in range(shards)))
@@ -172,8 +165,31 @@ def _fill(bench: Bench, rng: random.Random) -> None:
     for vni in VNIS[:3]:
         places = [(a, rng.choice((*HOSTS, FOREIGN))) for a in ADDRESSES[1:5]]
         _put(bench, layout.Table.LOCATIONS4, *(((vni, a), {"host": host, **slots}) for a, host in places))
-    _fill_endpoints(bench)
+    _fill_endpoints(bench, rng)
     _fill_direct(bench, rng)
+
+
+def _fill_routes(bench: Bench, rng: random.Random) -> None:
+    """Of VPCs, and of network 1 itself, whose routes go through appliances too."""
+    kinds = list(layout.RouteKind)
+    group = {"network": 1, "shards": 4}
+    for table in (*VNIS[:3], OWN_ROUTES):
+        peers = [0, 0, 0, *(vni for vni in VNIS if vni != table)]
+        subnet = {"kind": layout.RouteKind.NETWORK, "network": 2, "shards": 8}
+        _put(
+            bench,
+            layout.Table.ROUTES4,
+            ((table, 0x0A000000, 0xFF000000), {**group, **_target(rng, rng.choice(kinds), peers)}),
+            ((table, 0x0A000200, 0xFFFFFF00), {**subnet, "target": rng.choice(peers)}),
+            ((table, 0x0A000300, 0xFFFFFF00), _target(rng, rng.choice(kinds), peers)),
+            ((table, 0x0A630000, 0xFFFFFF00), {"kind": layout.RouteKind.NONE}),
+        )
+
+
+def _target(rng: random.Random, kind: layout.RouteKind, peers: list[int]) -> dict[str, object]:
+    if kind == layout.RouteKind.APPLIANCE:
+        return {"kind": kind, "target": socket.htonl(rng.choice(ADDRESSES))}
+    return {"kind": kind, "target": rng.choice(peers) if kind <= layout.RouteKind.NONE else 0}
 
 
 def _dividers(rng: random.Random) -> dict[str, object]:
@@ -188,7 +204,7 @@ def _shard(rng: random.Random) -> dict[str, object]:
     return {"n": n, "hosts": hosts + [0] * (layout.MAX_REPLICAS - n)}
 
 
-def _fill_endpoints(bench: Bench) -> None:
+def _fill_endpoints(bench: Bench, rng: random.Random) -> None:
     e0 = {"ifindex": bench.ifindex["e0"], "slot": 1, "mac": _octets(MACS["e0"]), "flags": 1}
     e1 = {"ifindex": bench.ifindex["e1"], "slot": 2, "mac": _octets(MACS["e1"])}
     _put(
@@ -198,14 +214,24 @@ def _fill_endpoints(bench: Bench) -> None:
         ((7, 0x0A000909), e0),
         ((8, 0x0A000101), e1),
         ((7, 0x0A000203), e1),
+        ((9, 0x0A000204), e1),
     )
+    flags = layout.PortFlags
+    e0_flags = rng.choice([0, 0, flags.ROUTES, flags.FORWARDS, flags.ROUTES | flags.FORWARDS])
+    e1_flags = rng.choice([0, flags.ROUTES])
     port = {"addr": 0x0A000101, "mtu": MTU, "network": 1, "shards": 4, "n_onlink": 1}
     onlink = [(0x0A000100, 0xFFFFFF00)] + [(0, 0)] * 3
     _put(
         bench,
         layout.Table.PORTS,
-        (bench.ifindex["e0"], {**port, "vni": 7, "slot": 1, "mac": _octets(MACS["e0"]), "onlink": onlink}),
-        (bench.ifindex["e1"], {**port, "vni": 8, "slot": 2, "mac": _octets(MACS["e1"]), "n_onlink": 0}),
+        (
+            bench.ifindex["e0"],
+            {**port, "vni": 7, "slot": 1, "mac": _octets(MACS["e0"]), "onlink": onlink, "flags": e0_flags},
+        ),
+        (
+            bench.ifindex["e1"],
+            {**port, "vni": 8, "slot": 2, "mac": _octets(MACS["e1"]), "n_onlink": 0, "flags": e1_flags},
+        ),
     )
 
 

@@ -26,3 +26,22 @@ def endpoint(
         "metadata": {"name": name, "vpc": vpc},
         "spec": {"network": network, "host": host, "addresses": list(addresses), **spec},
     }
+
+
+def scaled(
+    name: str, *addresses: str, backends: tuple[str, ...] = (), network: str = "web", **spec: Any
+) -> Manifest:
+    wanted: dict[str, Any] = {
+        "type": "scaled",
+        "network": network,
+        "addresses": list(addresses),
+        "ports": [{"port": 80, "targetPort": 8080}],
+    }
+    if "backendSelector" not in spec:
+        wanted["backends"] = [{"name": backend} for backend in backends]
+    return inside("Endpoint", name, **wanted, **spec)
+
+
+def inside(kind: str, name: str, *, vpc: str = "blue", **spec: Any) -> Manifest:
+    """Anything in a VPC."""
+    return {"kind": kind, "metadata": {"name": name, "vpc": vpc}, "spec": spec}

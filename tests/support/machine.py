@@ -358,6 +358,23 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
             (addrs[1], addrs[0], peer[1], inside[1], vni, 0, seen, 0, reverse, kind, 0),
         )
 
+    def via(
+        self,
+        vni: int,
+        src: tuple[str, int],
+        dst: tuple[str, int],
+        host: str,
+        *,
+        proto: int = 6,
+        age_s: int = 0,
+        came_in: bool = False,
+    ) -> None:
+        """A flow to the outside goes through this gateway host; `came_in`: it began outside."""
+        ends = (number(src[0]), number(dst[0]), src[1], dst[1])
+        state = layout.FlowState.REVERSE if came_in else 0
+        value = (*ends, vni, number(host), now_s() - age_s, 0, state, layout.FlowKind.VIA, 0)
+        self.put(Table.FLOWS4, (vni, *ends, proto, (0, 0, 0)), value)
+
     def fill_flows(self) -> None:
         """The connection table takes no more."""
         spec, n = layout.TABLES[Table.FLOWS4], SIZES[Table.FLOWS4]

@@ -49,7 +49,7 @@ def arp(view: tables.Tables, port: tables.Port, frame: bytes) -> Outcome:
 def _is_reachable(view: tables.Tables, port: tables.Port, target: int) -> bool:
     if target == layout.GATEWAY4:
         return True
-    return not view.port_has(port, target) and view.route(port.vni, target) is not None
+    return not view.port_has(port, target) and view.route(port.table, target) is not None
 
 
 def gateway(port: tables.Port, ip: packet.Ip, frame: bytes) -> Outcome:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from mizar.abi import hashes, layout
 from mizar.abi.verdicts import Verdict
@@ -21,6 +21,8 @@ class Question:
     sport: int
     own: int
     """Our underlay address."""
+    peered: bool = False
+    """The packet has come from a peer VPC already."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +32,26 @@ class Next:
     hop: layout.Hop
     slots: tuple[int, ...] = ()
     """Counters of the roles that this host has played."""
+    vni: int = 0
+    """Of the peer VPC into which the packet crosses; 0: it stays."""
 
     def counted(self, size: int) -> tuple[CountTx, ...]:
         return tuple(CountTx(slot, size) for slot in self.slots)
 
 
+@dataclasses.dataclass(frozen=True)
+class Lost:
+    """No way on in peer VPC `vni`, into which the packet has crossed; perhaps its endpoint is here."""
+
+    verdict: Verdict
+    vni: int
+
+
 Answer: TypeAlias = Next | Verdict
 """A drop's verdict if there is no way."""
+
+Crossing: TypeAlias = Answer | Lost
+"""An answer that may have crossed into a peer VPC."""
 
 
 def endpoint_host(view: tables.Tables, question: Question) -> Answer:
@@ -80,41 +95,56 @@ def divider(view: tables.Tables, question: Question) -> Answer:
     return Verdict.DROP_UNKNOWN_HOST if host is None else Next(Verdict.TO_DIVIDER, host, layout.Hop.DIVIDER)
 
 
-def as_divider(view: tables.Tables, question: Question, vpc: tables.Vpc) -> Answer:
-    """The divider's question: which network is it in, and so which bouncer?"""
-    route = _network_route(view, question)
+def as_divider(view: tables.Tables, question: Question, vpc: tables.Vpc) -> Crossing:
+    """The divider's question: which network is it in, of this VPC or a peer, and so which bouncer?"""
+    route = _route(view, question)
     if isinstance(route, Verdict):
         return route
     if route.kind != layout.RouteKind.NETWORK:  # just made a divider, and not told all networks yet
         return Verdict.DROP_NO_DIVIDER
-    answer = bouncer(view, question, route.network, route.shards)
+    there = dataclasses.replace(question, vni=route.target or question.vni)
+    answer = bouncer(view, there, route.network, route.shards)
     if isinstance(answer, Next):
-        return dataclasses.replace(answer, slots=(vpc.slot, *answer.slots))
-    return answer
+        return dataclasses.replace(answer, slots=(vpc.slot, *answer.slots), vni=route.target)
+    return Lost(answer, route.target) if route.target else answer
 
 
-def in_vpc(view: tables.Tables, question: Question, *, own_networks: bool) -> Answer:
+def in_vpc(view: tables.Tables, question: Question, *, own_networks: bool) -> Crossing:
     """Somewhere in the VPC; `own_networks`: the shards of networks that this host knows may be used."""
     vpc = view.vpc(question.vni)
     if vpc is not None and vpc.divides:
-        answer = as_divider(view, question, vpc)
-        return divider(view, question) if answer is Verdict.DROP_NO_DIVIDER else answer
-    route = _network_route(view, question)
+        divided = as_divider(view, question, vpc)
+        return divider(view, question) if divided is Verdict.DROP_NO_DIVIDER else divided
+    route = _route(view, question)
     if isinstance(route, Verdict):
         return route
-    if own_networks and route.kind == layout.RouteKind.NETWORK:
+    if own_networks and route.kind == layout.RouteKind.NETWORK and not route.target:
         answer = bouncer(view, question, route.network, route.shards)
         if answer is not Verdict.DROP_NO_BOUNCER:
             return answer
     return divider(view, question)
 
 
-def _network_route(view: tables.Tables, question: Question) -> tables.Route | Verdict:
-    """The route, unless it says that there is nothing."""
-    route = view.route(question.vni, question.address)
+_ENDS: Final = {
+    layout.RouteKind.NONE: Verdict.DROP_NO_NETWORK,
+    layout.RouteKind.BLACKHOLE: Verdict.DROP_BLACKHOLE,
+    layout.RouteKind.APPLIANCE: Verdict.DROP_NO_ROUTE,
+    layout.RouteKind.GATEWAY: Verdict.DROP_NO_GATEWAY,
+}
+"""Kinds that lead to no divider or bouncer."""
+
+
+def checked(route: tables.Route | None, *, peered: bool = False) -> tables.Route | Verdict:
+    """The route, if it leads to a divider or bouncer. `peered`: peering is not transitive."""
     if route is None:
         return Verdict.DROP_NO_ROUTE
-    return Verdict.DROP_NO_NETWORK if route.kind == layout.RouteKind.NONE else route
+    if route.kind in _ENDS:
+        return _ENDS[layout.RouteKind(route.kind)]
+    return Verdict.DROP_NO_ROUTE if peered and route.target else route
+
+
+def _route(view: tables.Tables, question: Question) -> tables.Route | Verdict:
+    return checked(view.route(question.vni, question.address), peered=question.peered)
 
 
 def _up(view: tables.Tables, addresses: tuple[int, ...] | list[int]) -> int | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from mizar.abi import decode, geneve, layout
+from mizar.abi import decode, geneve, layout, macs
 from mizar.abi.verdicts import Verdict
 from mizar.dataplane.evaluation import answers, choose, outcome, packet, tables
 from mizar.dataplane.evaluation.outcome import CountRx, CountTx, Outcome, Sent, To
@@ -23,6 +23,27 @@ class _Sender:
     size: int
     """Of the frame as it came."""
     now: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Packet:
+    """What is sent: sound, and allowed."""
+
+    ip: packet.Ip
+    frame: bytes
+    sport: int
+    """Outer source port."""
+    source: bytes
+    """Inner source MAC."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Target:
+    """The endpoint meant, by address, and the inner destination MAC that says so."""
+
+    address: int
+    on_link: bool
+    mac: bytes
 
 
 def evaluate(view: tables.Tables, ifindex: int, frame: bytes, now: int) -> Outcome:
@@ -54,7 +75,8 @@ def _ipv4(sender: _Sender, ip: packet.Ip, frame: bytes) -> Outcome:
     frame = frame[: packet.ETH_LEN + ip.total]
     if _is_nobody(ip.dst):
         return outcome.drop(Verdict.DROP_MULTICAST)
-    if not sender.view.port_has(sender.port, ip.src):
+    source = _source(sender, ip.src)
+    if source is None:
         return outcome.drop(Verdict.DROP_SPOOFED_IP)
     if ip.dst == layout.GATEWAY4:
         return answers.gateway(sender.port, ip, frame)
@@ -66,7 +88,18 @@ def _ipv4(sender: _Sender, ip: packet.Ip, frame: bytes) -> Outcome:
             return answers.ttl_expired(sender.port, ip, frame)
         fresh = bytes((ip.ttl - 1, ip.protocol))
         frame = packet.replaced_in_header(frame, packet.ETH_LEN + 8, fresh)
-    return _route(sender, ip, frame, sport, on_link=on_link)
+    target = _Target(ip.dst, on_link, layout.ROUTER_MAC)
+    return _route(sender, _Packet(ip, frame, sport, source), target)
+
+
+def _source(sender: _Sender, address: int) -> bytes | None:
+    """Inner source MAC of packets from this address; None: the port may not send any."""
+    if sender.view.port_has(sender.port, address):
+        return sender.port.mac
+    forwards = layout.PortFlags.FORWARDS in sender.port.flags
+    if not forwards or _is_nobody(address) or address == layout.GATEWAY4:
+        return None
+    return macs.via(sender.port.address)
 
 
 def _is_nobody(address: int) -> bool:
@@ -74,20 +107,38 @@ def _is_nobody(address: int) -> bool:
     return address >> 28 == 0xE or address == 0xFFFFFFFF or address >> 24 in (0, 127)
 
 
-def _route(sender: _Sender, ip: packet.Ip, frame: bytes, sport: int, *, on_link: bool) -> Outcome:
-    endpoint = sender.view.endpoint(sender.port.vni, ip.dst)
+def _route(sender: _Sender, sent: _Packet, target: _Target) -> Outcome:
+    if not target.on_link and layout.PortFlags.ROUTES in sender.port.flags:
+        followed = _followed(sender, target)
+        if isinstance(followed, Verdict):
+            return outcome.drop(followed)
+        target = followed
+    endpoint = sender.view.endpoint(sender.port.vni, target.address)
     if endpoint is not None:
-        return _deliver(sender, endpoint, frame)
-    found: choose.Answer | None = _direct(sender, ip.dst)
+        return _deliver(sender, endpoint, sent.frame)
+    found: choose.Crossing | None = _direct(sender, target.address)
     if found is None:
-        question = choose.Question(sender.port.vni, ip.dst, sport, sender.config.address)
-        if on_link:
+        question = choose.Question(sender.port.vni, target.address, sent.sport, sender.config.address)
+        if target.on_link:
             found = choose.bouncer(sender.view, question, sender.port.network, sender.port.shards)
         else:
             found = choose.in_vpc(sender.view, question, own_networks=False)
     if isinstance(found, Verdict):
         return outcome.drop(found)
-    return _encapsulate(sender, ip, frame, sport, found)
+    if isinstance(found, choose.Lost):
+        return _deliver_peer(sender, sent, target, found)
+    return _encapsulate(sender, sent, target, found)
+
+
+def _followed(sender: _Sender, target: _Target) -> _Target | Verdict:
+    """What a table of the network's own says, before anything that is known of the destination."""
+    route = sender.view.route(sender.port.table, target.address)
+    if route is None or route.kind != layout.RouteKind.APPLIANCE:
+        checked = choose.checked(route)
+        return checked if isinstance(checked, Verdict) else target
+    if sender.view.port_has(sender.port, route.target):
+        return Verdict.DROP_ROUTE_LOOP
+    return _Target(route.target, sender.port.on_link(route.target), macs.via(route.target))
 
 
 def _deliver(sender: _Sender, endpoint: tables.Endpoint, frame: bytes) -> Outcome:
@@ -96,9 +147,18 @@ def _deliver(sender: _Sender, endpoint: tables.Endpoint, frame: bytes) -> Outcom
     return outcome.send(Verdict.LOCAL, Sent(frame, To.ENDPOINT, ifindex=endpoint.ifindex), effects=counted)
 
 
-def _direct(sender: _Sender, address: int) -> choose.Next | None:
+def _deliver_peer(sender: _Sender, sent: _Packet, target: _Target, lost: choose.Lost) -> Outcome:
+    """Into an endpoint of this host, of a peer VPC, if it is here."""
+    endpoint = sender.view.endpoint(lost.vni, target.address)
+    if endpoint is None:
+        return outcome.drop(lost.verdict)
+    return _deliver(sender, endpoint, sent.frame)
+
+
+def _direct(sender: _Sender, address: int) -> choose.Next | choose.Lost | None:
     """The direct path, if it is known, not too old, and its host is not down."""
-    direct = sender.view.direct(sender.port.vni, address)
+    vni = sender.port.vni
+    direct = sender.view.direct(vni, address)
     if direct is None:
         return None
     age = decode.age_ms(direct.confirmed, sender.now)
@@ -106,23 +166,39 @@ def _direct(sender: _Sender, address: int) -> choose.Next | None:
     if age >= sender.config.hard_ms or host is None or not host.is_up:
         return None
     verdict = Verdict.DIRECT if age < sender.config.soft_ms else Verdict.DIRECT_PROBE
-    return choose.Next(verdict, host, layout.Hop.PROBE)
+    if direct.vni == vni:
+        return choose.Next(verdict, host, layout.Hop.PROBE)
+    if not _is_in_peer(sender, address, direct.vni):
+        return None
+    if not host.is_self:
+        return choose.Next(verdict, host, layout.Hop.PROBE, vni=direct.vni)
+    is_here = sender.view.endpoint(direct.vni, address) is not None
+    return choose.Lost(Verdict.DROP_NOT_HERE, direct.vni) if is_here else None
 
 
-def _encapsulate(sender: _Sender, ip: packet.Ip, frame: bytes, sport: int, onward: choose.Next) -> Outcome:
-    own = sender.config.address
+def _is_in_peer(sender: _Sender, address: int, vni: int) -> bool:
+    """Whether the route still leads where was learnt: not if the peering has ended."""
+    route = sender.view.route(sender.port.table, address)
+    return route is not None and route.kind <= layout.RouteKind.NONE and route.target == vni
+
+
+def _encapsulate(sender: _Sender, sent: _Packet, target: _Target, onward: choose.Next) -> Outcome:
+    own, vni = sender.config.address, sender.port.vni
     rts = () if onward.verdict is Verdict.DIRECT else (geneve.Rts(own, onward.hop),)
+    source = sent.source
+    if onward.vni:
+        source = macs.peer(vni, forwarded=macs.argument(source, layout.InnerMac.VIA) is not None)
     tunnel = packet.envelope(
-        geneve.Header(sender.port.vni, options=rts),
-        packet.with_macs(frame, dst=layout.ROUTER_MAC, src=sender.port.mac),
+        geneve.Header(onward.vni or vni, options=rts),
+        packet.with_macs(sent.frame, dst=target.mac, src=source),
         src=own,
         dst=onward.host.address,
-        sport=sport,
-        tos=ip.tos,
-        macs=frame[:12],
+        sport=sent.sport,
+        tos=sent.ip.tos,
+        macs=sent.frame[:12],
     )
     if len(tunnel) - packet.ETH_LEN > _LONGEST:
         return outcome.drop(Verdict.DROP_HELPER)
     counted = (CountTx(sender.port.slot, sender.size), *onward.counted(sender.size))
-    sent = Sent(tunnel, To.HOST, host=onward.host.address, has_macs=False)
-    return outcome.send(onward.verdict, sent, effects=counted)
+    leaving = Sent(tunnel, To.HOST, host=onward.host.address, has_macs=False)
+    return outcome.send(onward.verdict, leaving, effects=counted)

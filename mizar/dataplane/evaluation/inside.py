@@ -36,6 +36,11 @@ class Inner:
         """VPC in which the sender knows the destination."""
         return self.peer_vni or self.vni
 
+    def crossed(self, vni: int) -> Inner:
+        """As a receiver in peer VPC `vni` sees it."""
+        src = self.src if self.src == self.ip_src else 0
+        return dataclasses.replace(self, vni=vni, peer_vni=self.vni, src=src)
+
 
 def read(frame: bytes, vni: int) -> Inner | Verdict:
     """The frame, or what is wrong with it."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -46,6 +47,8 @@ class Route:
     kind: int
     network: int
     shards: int
+    target: int
+    """Address of an appliance, else VNI of a peer or 0."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +74,15 @@ class Port:
     network: int
     shards: int
     slot: int
+    flags: layout.PortFlags
     onlink: tuple[tuple[int, int], ...]
     """Prefixes as (address, mask)."""
+
+    @property
+    def table(self) -> int:
+        """Which routes its packets follow."""
+        own = layout.PortFlags.ROUTES in self.flags
+        return layout.TABLE_NETWORK | self.network if own else self.vni
 
     def on_link(self, address: int) -> bool:
         return any(address & mask == prefix for prefix, mask in self.onlink)
@@ -84,6 +94,13 @@ class Direct:
     confirmed: int
     vni: int
     """Of the endpoint's own VPC."""
+
+
+def _route(row: np.void) -> Route:
+    kind, target = int(row["kind"]), int(row["target"])
+    # An address is in network byte order there.
+    target = socket.ntohl(target) if kind == layout.RouteKind.APPLIANCE else target
+    return Route(kind, int(row["network"]), int(row["shards"]), target)
 
 
 class Tables:
@@ -133,12 +150,12 @@ class Tables:
             dividers=tuple(row["dividers"][: int(row["n_dividers"])].tolist()),
         )
 
-    def route(self, vni: int, address: int) -> Route | None:
-        """The longest match."""
+    def route(self, table: int, address: int) -> Route | None:
+        """The longest match in the table of a VPC (its VNI) or network."""
         for mask in _MASKS:
-            row = self._lookup(layout.Table.ROUTES4, (vni, address & mask, mask))
+            row = self._lookup(layout.Table.ROUTES4, (table, address & mask, mask))
             if row is not None:
-                return Route(int(row["kind"]), int(row["network"]), int(row["shards"]))
+                return _route(row)
         return None
 
     def shard(self, network: int, shard: int) -> tuple[int, ...] | None:
@@ -172,6 +189,7 @@ class Tables:
             network=int(row["network"]),
             shards=int(row["shards"]),
             slot=int(row["slot"]),
+            flags=layout.PortFlags(int(row["flags"])),
             onlink=tuple((int(prefix["addr"]), int(prefix["mask"])) for prefix in onlink),
         )
 

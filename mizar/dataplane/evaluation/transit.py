@@ -7,7 +7,7 @@ import dataclasses
 import struct
 from typing import Final
 
-from mizar.abi import decode, geneve, layout
+from mizar.abi import decode, geneve, layout, macs
 from mizar.abi.verdicts import Verdict
 from mizar.dataplane.evaluation import choose, inside, outcome, packet, tables
 from mizar.dataplane.evaluation.inside import Inner
@@ -66,14 +66,19 @@ def evaluate(view: tables.Tables, frame: bytes, now: int, *, at_xdp: bool) -> Ou
     inner = inside.read(wire.inner, wire.header.vni)
     if isinstance(inner, Verdict):
         return outcome.drop(inner)
-    passed_on = _pass_on(wire, inner) if in_transit else None
-    if passed_on is not None and not passed_on.verdict.is_drop:
-        return passed_on
-    endpoint = view.endpoint(wire.header.vni, inner.dst)
+    refusal: Verdict | None = None
+    if in_transit:
+        onward = _divide_or_bounce(wire, inner)
+        if isinstance(onward, choose.Next):
+            return _pass_on(wire, inner, onward)
+        if isinstance(onward, choose.Lost):
+            inner = inner.crossed(onward.vni)
+        refusal = onward.verdict if isinstance(onward, choose.Lost) else onward
+    endpoint = view.endpoint(inner.vni, inner.dst)
     if endpoint is not None:
         return outcome.passed(Verdict.TO_TC) if at_xdp else _arrive(wire, inner, endpoint)
-    if passed_on is not None:
-        return passed_on
+    if refusal is not None:
+        return outcome.drop(refusal)
     if hop == layout.Hop.ENDPOINT:
         here = view.vpc(wire.header.vni)
         return outcome.drop(Verdict.DROP_UNKNOWN_VNI if here is None else Verdict.DROP_NOT_HERE)
@@ -230,26 +235,23 @@ def _message(wire: _Wire, inner: Inner, frame: bytes, option: geneve.Option, hos
 
 
 def _question(wire: _Wire, inner: Inner) -> choose.Question:
-    return choose.Question(wire.header.vni, inner.dst, wire.sport, wire.config.address)
+    return choose.Question(inner.vni, inner.dst, wire.sport, wire.config.address, bool(inner.peer_vni))
 
 
-def _pass_on(wire: _Wire, inner: Inner) -> Outcome:
+def _pass_on(wire: _Wire, inner: Inner, onward: choose.Next) -> Outcome:
     """Divide, bounce."""
-    onward = _divide_or_bounce(wire, inner)
-    if isinstance(onward, Verdict):
-        return outcome.drop(onward)
-    macs = _macs(wire, onward.host) if wire.at_xdp else None
-    if wire.at_xdp and macs is None:
+    ends = _macs(wire, onward.host) if wire.at_xdp else None
+    if wire.at_xdp and ends is None:
         return outcome.passed(Verdict.TO_TC)
-    frame = _forwarded(wire, wire.frame, onward)
-    if macs is not None:
-        frame = macs + frame[12:]
+    frame = _forwarded(wire, inner, wire.frame, onward)
+    if ends is not None:
+        frame = ends + frame[12:]
     verdict = Verdict.DIVIDED if onward.verdict is Verdict.TO_BOUNCER else Verdict.BOUNCED
-    sent = Sent(frame, To.HOST, host=onward.host.address, has_macs=macs is not None)
+    sent = Sent(frame, To.HOST, host=onward.host.address, has_macs=ends is not None)
     return outcome.send(verdict, sent, effects=onward.counted(wire.inner_size))
 
 
-def _divide_or_bounce(wire: _Wire, inner: Inner) -> choose.Answer:
+def _divide_or_bounce(wire: _Wire, inner: Inner) -> choose.Crossing:
     question = _question(wire, inner)
     vpc = wire.view.vpc(wire.header.vni)
     if wire.rts and wire.rts.hop == layout.Hop.DIVIDER and vpc is not None and vpc.divides:
@@ -262,30 +264,23 @@ def _divide_or_bounce(wire: _Wire, inner: Inner) -> choose.Answer:
 
 def _stale(wire: _Wire, inner: Inner) -> Outcome:
     """A direct packet for an endpoint that is not here: it starts over, and its sender is told."""
-    onward: choose.Answer = Verdict.DROP_UNKNOWN_VNI
+    onward: choose.Crossing = Verdict.DROP_UNKNOWN_VNI
     if wire.view.vpc(wire.header.vni) is not None:
         onward = choose.in_vpc(wire.view, _question(wire, inner), own_networks=True)
     option = geneve.Forget(inner.dst, _told_vni(inner))
     forget = _message(wire, inner, _decapsulated(wire), option, wire.src)
-    if isinstance(onward, Verdict):
-        return outcome.send(onward, forget)
+    if not isinstance(onward, choose.Next):
+        return outcome.send(onward.verdict if isinstance(onward, choose.Lost) else onward, forget)
     counted = onward.counted(wire.inner_size)
-    frame = wire.frame
-    if wire.rts is None:
-        if wire.inner_at - packet.OFF_OPTIONS > _OPTIONS_MAX - packet.OPT_LEN:
-            return outcome.drop(Verdict.DROP_HELPER, *counted)
-        frame = _with_rts(wire)
-        frame = _readdressed(frame, src=wire.config.address, dst=onward.host.address)
-        frame = packet.replaced(frame, packet.OFF_OPTIONS + 8, bytes((onward.hop,)))
-        frame = packet.replaced(frame, packet.OFF_UDP + 6, b"\0\0")
-    else:
-        frame = _forwarded(wire, frame, onward)
-    macs = _macs(wire, onward.host)
-    if macs is None:  # no copy can be sent: the packet itself goes, the sender hears the next time
+    if wire.rts is None and wire.inner_at - packet.OFF_OPTIONS > _OPTIONS_MAX - packet.OPT_LEN:
+        return outcome.drop(Verdict.DROP_HELPER, *counted)
+    frame = _forwarded(wire, inner, wire.frame if wire.rts else _with_rts(wire), onward)
+    ends = _macs(wire, onward.host)
+    if ends is None:  # no copy can be sent: the packet itself goes, the sender hears the next time
         sent = Sent(frame, To.HOST, host=onward.host.address, has_macs=False)
         return outcome.send(Verdict.STALE, sent, effects=counted)
-    copy = Sent(macs + frame[12:], To.HOST, host=onward.host.address)
-    message = dataclasses.replace(forget, frame=macs + forget.frame[12:])
+    copy = Sent(ends + frame[12:], To.HOST, host=onward.host.address)
+    message = dataclasses.replace(forget, frame=ends + forget.frame[12:])
     return outcome.send(Verdict.STALE, copy, message, effects=counted)
 
 
@@ -300,11 +295,18 @@ def _with_rts(wire: _Wire) -> bytes:
     return frame[: packet.OFF_OPTIONS] + rts + frame[packet.OFF_OPTIONS :]
 
 
-def _forwarded(wire: _Wire, frame: bytes, onward: choose.Next) -> bytes:
+def _forwarded(wire: _Wire, inner: Inner, frame: bytes, onward: choose.Next) -> bytes:
     """The packet, which has an RTS option, to the next host."""
     frame = _readdressed(frame, src=wire.config.address, dst=onward.host.address)
     frame = packet.replaced(frame, packet.OFF_UDP + 6, b"\0\0")
-    return packet.replaced(frame, _option_at(wire, layout.OptType.RTS) + 8, bytes((onward.hop,)))
+    rts_at = packet.OFF_OPTIONS if wire.rts is None else _option_at(wire, layout.OptType.RTS)
+    frame = packet.replaced(frame, rts_at + 8, bytes((onward.hop,)))
+    if not onward.vni:
+        return frame
+    frame = packet.replaced(frame, packet.OFF_GENEVE + 4, (onward.vni << 8).to_bytes(4, "big"))
+    inner_at = wire.inner_at + len(frame) - len(wire.frame)
+    source = macs.peer(inner.vni, forwarded=inner.src != inner.ip_src)
+    return packet.replaced(frame, inner_at + 6, source)
 
 
 def _readdressed(frame: bytes, *, src: int, dst: int) -> bytes:

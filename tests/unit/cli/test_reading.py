@@ -105,6 +105,8 @@ def test_describe_shows_why_it_is_not_ready(api: Api, run: Run) -> None:
     }
     api.answer("GET /v1/vpcs/blue/endpoints/web-1", WEB_1 | {"status": waiting})
     api.refuse("GET /v1/hosts/h1/counters", 503, "host h1 is away")
+    api.answer("GET /v1/floatingaddresses?vpc=blue", [])
+    api.answer("GET /v1/portforwards?vpc=blue", [])
     done = run("describe", "endpoint", "blue/web-1")
     assert "Not ready: host h1 is away" in done.out
     assert done.code == 0

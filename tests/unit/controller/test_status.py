@@ -9,7 +9,7 @@ import pytest
 
 from mizar.controller import pusher, status
 from mizar.controller.rollout import Change
-from mizar.controller.status import Subject
+from mizar.controller.subjects import Subject
 from mizar.model import addresses, facts
 from mizar.plan import planner, state
 from mizar.plan.delta import Batch

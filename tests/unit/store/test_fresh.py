@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -26,6 +26,11 @@ WANTED = (
         }
     ),
 )
+PICKED = (
+    endpoint("blue/a"),
+    endpoint("blue/b", network="any", host="h2"),
+    endpoint("blue/c", netns="pod"),
+)
 REFS = (*(one.ref for one in WANTED), ref(kinds.NETWORK, "blue/web"), ref(kinds.HOST, "h1"))
 
 
@@ -40,15 +45,20 @@ def stores(tmp_path: pathlib.Path) -> Iterator[list[sqlite.SqliteStore]]:
         store.close()
 
 
-def test_both_ways_lead_to_the_same(stores: list[sqlite.SqliteStore]) -> None:
+@pytest.mark.parametrize("wanted", [WANTED, PICKED], ids=["asked for", "picked"])
+def test_both_ways_lead_to_the_same(
+    stores: list[sqlite.SqliteStore], wanted: Sequence[objects.Declared]
+) -> None:
     short, long = stores
-    came = short.apply(WANTED)
+    came = short.apply(wanted)
     # A host in the request sends it the long way; that it is as it was changes nothing.
-    again = long.apply([builders.host("h1"), *WANTED])
+    again = long.apply([builders.host("h1"), *wanted])
     assert came.results == again.results[1:]
     assert came.change == again.change
     assert came.revision == again.revision
     assert [_shown(short, one) for one in REFS] == [_shown(long, one) for one in REFS]
+    more = [endpoint("blue/d"), endpoint("blue/e", network="any")]
+    assert short.apply(more).change == long.apply(more).change
 
 
 def _shown(store: sqlite.SqliteStore, one: kinds.Ref) -> dict[str, Any]:
