@@ -220,7 +220,7 @@ def test_the_path_mtu_outside_reaches_the_endpoint(tenant: tenants.Tenant) -> No
     tenant.ready()
     outside = tenants.outside(tenant.lab)
     # The outside host is a router to an address of its own behind a narrow route.
-    outside.run("ip", "link", "add", "narrow", "type", "dummy")
+    outside.run("ip", "link", "add", "narrow", "type", "bridge")
     outside.run("ip", "link", "set", "narrow", "mtu", "1000", "up")
     try:
         outside.run("sysctl", "-qw", "net.ipv4.ip_forward=1")

@@ -21,12 +21,12 @@ def tenant(lab_on_both: lab_module.Lab, new_tenant: NewTenant) -> tenants.Tenant
 
 
 def test_an_appliance_gets_what_is_not_its_own(tenant: tenants.Tenant) -> None:
-    """web reaches an address beyond the VPC through a router, which routes between two dummies."""
+    """web reaches an address beyond the VPC through a router, which routes a network behind it."""
     client = tenant.endpoint("a", "web", "h1", "10.0.1.2")
     router = tenant.endpoint("router", "db", "h3", "10.0.2.2", forwarding=True)
     tenant.object("RouteTable", "main", routes=[{"to": "192.0.2.0/24", "endpoint": "router"}])
     tenant.ready()
-    router.run("ip", "link", "add", "lan", "type", "dummy")
+    router.run("ip", "link", "add", "lan", "type", "bridge")
     router.run("ip", "addr", "add", "192.0.2.1/24", "dev", "lan")
     router.run("ip", "link", "set", "lan", "up")
     assert traffic.reaches(client, "192.0.2.1", count=5)
@@ -84,13 +84,15 @@ def test_peers_meet_directly_once_both_want_it(
         (tenant.endpoint("b", "web", "h3", "10.0.1.3"), other.endpoint("y", "app", "h3", "10.1.1.3")),
     ]
     other.ready()
-    tenant.object("Peering", "to-other", peer=other.name)
     tenant.ready()
+    tenant.object("Peering", "to-other", peer=other.name)
+    tenant.apply()
     assert not traffic.reaches(ends[0][0], "10.1.1.2")
     assert not tenant.status("Peering", "to-other").get("active")
     other.object("Peering", "back", peer=tenant.name)
     other.ready()
     tenant.ready()
+    assert tenant.status("Peering", "to-other")["active"]
     for here, there in ends:
         assert traffic.reaches(here, there.address, count=2)
         assert traffic.reaches(there, here.address, count=2)
@@ -117,6 +119,8 @@ def test_peering_is_not_transitive_and_not_between_overlapping_vpcs(
         one.ready()
     for one, two in ((tenant, middle), (middle, tenant), (middle, far), (far, middle)):
         one.object("Peering", f"to-{two.name}", peer=two.name)
+    for one in three:
+        one.apply()
     for one in three:
         one.ready()
     assert not traffic.reaches(a, z.address)

@@ -153,6 +153,13 @@ class Tenant:
         self.lab.client.delete_all([self._declared.pop(ref)])
         self.lab.client.wait_gone([ref], timeout=READY_SECONDS)
 
+    def drop_all(self, kind: str) -> None:
+        """Delete all of a kind that was declared, and wait until they are gone."""
+        wanted = kinds.find(kind)
+        for ref in [ref for ref in self._declared if ref.kind is wanted]:
+            if self.lab.client.find(ref) is not None:
+                self.drop(kind, ref.name)
+
     def vpc(self, **spec: Any) -> None:
         """Change fields of the VPC."""
         ref = kinds.Ref(kinds.VPC, None, self.name)
