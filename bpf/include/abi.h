@@ -552,6 +552,11 @@ struct mz_clock {
 	__u64 now_ms;  /* since boot */
 };
 
+/* mz_scratch: PERCPU_ARRAY[1]. The programs' own: what is too large for the stack, in one run. */
+struct mz_scratch {
+	__u64 words[16];
+};
+
 /* ------------------------------------------------------- shared arithmetic */
 
 /* Finalizer of MurmurHash3 (public domain, Austin Appleby): full avalanche. */
@@ -669,5 +674,6 @@ MZ_ASSERT_SIZE(mz_count, 16);
 MZ_ASSERT_SIZE(mz_lengths4, 8);
 MZ_ASSERT_SIZE(mz_secret, 8);
 MZ_ASSERT_SIZE(mz_clock, 16);
+MZ_ASSERT_SIZE(mz_scratch, 128);
 
 #endif

@@ -66,11 +66,11 @@ __noinline int mz_choose_backend(const struct mz_flow_key4 *key, __u32 prefer, _
 	return 0;
 }
 
-/* The flow of the packet in the envelope; VPC of the service. @xdp is a constant. */
+/* For the packet in the envelope, to a service of VPC @vni. @xdp is a constant. */
 static __always_inline mz_exit mz_choose_for(void *ctx, bool xdp, const struct mz_wire *w,
-					     struct mz_choice *choice)
+					     __u32 vni, struct mz_choice *choice)
 {
-	struct mz_tuple4 t = {.key.vni = w->vni};
+	struct mz_tuple4 t = {.key.vni = vni};
 	mz_exit exit;
 	__be16 id;
 

@@ -36,9 +36,17 @@ struct mz_question {
 	__u8 pad;
 };
 
-/* In place of a verdict: the destination is a scaled endpoint, and this host is its bouncer. */
+/*
+ * In place of a verdict: the destination is a scaled endpoint, and this host is its bouncer. With the VPC
+ * that it is in: MZ_EXIT(MZ_SCALED, VNI).
+ */
 #define MZ_SCALED 0xfcu
 _Static_assert(MZ_VERDICT_MAX <= MZ_SCALED, "a verdict and MZ_SCALED fit one byte");
+
+static __always_inline bool mz_is_scaled(mz_exit exit)
+{
+	return (exit & 0xff) == MZ_SCALED;
+}
 
 /* To be called once the packet is really on its way. */
 static __always_inline void mz_count_roles(const struct mz_next *next, __u32 bytes)
@@ -87,7 +95,7 @@ static __always_inline mz_exit mz_choose_host(const struct mz_question *q, struc
 	mz_next_host(next, location->host);
 	next->bouncer_slot = location->slot;
 	if (unlikely(!next->via))
-		return location->host ? MZ_DROP_UNKNOWN_HOST : MZ_SCALED;
+		return location->host ? MZ_DROP_UNKNOWN_HOST : MZ_EXIT(MZ_SCALED, key.vni);
 	next->hop = MZ_HOP_ENDPOINT;
 	return MZ_V_TO_ENDPOINT_HOST;
 }

@@ -52,12 +52,6 @@ static __always_inline void mz_set_source(struct mz_outgoing *out, const struct 
 		mz_mac_set_kind(out->src, MZ_MAC_VIA, s->port->addr);
 }
 
-/* Global: see mz_next_replica(). */
-__noinline mz_exit mz_first_hop_onward(struct __sk_buff *skb, struct mz_outgoing *out)
-{
-	return out ? mz_onward(skb, out) : MZ_DROP_HELPER;
-}
-
 static __always_inline void mz_describe_sender(struct mz_outgoing *out, const struct mz_sender *s)
 {
 	mz_set_source(out, s);
@@ -105,11 +99,7 @@ static __always_inline mz_exit mz_route(struct __sk_buff *skb, const struct mz_s
 		exit = mz_ask_network(skb, &out);
 	if (unlikely(exit == MZ_DROP_NO_GATEWAY))
 		return mz_leave_vpc(skb, &out);
-	if (likely(exit != MZ_TO_BACKEND && exit != MZ_SCALED))
-		return exit;
 	exit = mz_route_scaled(skb, &out, exit);
-	if (exit == MZ_GO_ON)
-		exit = mz_first_hop_onward(skb, &out);
 	return exit == MZ_DROP_NO_BACKEND ? mz_refuse(skb, out.q.key.vni, s->port->addr) : exit;
 }
 

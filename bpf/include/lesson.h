@@ -15,8 +15,8 @@
 #define MZ_IS_OURS 0xf9u
 _Static_assert(MZ_VERDICT_MAX <= MZ_IS_OURS, "a verdict and MZ_IS_OURS fit one byte");
 
-/* We bounce for it. Global: see mz_next_replica(). */
-__noinline mz_exit mz_tc_scaled(struct __sk_buff *skb, const struct mz_wire *w,
+/* We bounce for it, an endpoint of VPC @vni. Global: see mz_next_replica(). */
+__noinline mz_exit mz_tc_scaled(struct __sk_buff *skb, const struct mz_wire *w, __u32 vni,
 				struct mz_choice *choice)
 {
 	const struct mz_config *config = mz_config_get();
@@ -28,7 +28,7 @@ __noinline mz_exit mz_tc_scaled(struct __sk_buff *skb, const struct mz_wire *w,
 	via = mz_host_seek(w->rts);
 	if (!via)
 		return MZ_DROP_UNKNOWN_HOST;
-	exit = mz_choose_for(skb, false, w, choice);
+	exit = mz_choose_for(skb, false, w, vni, choice);
 	if (exit != MZ_GO_ON)
 		return exit;
 	if (!mz_is_other(via))
@@ -77,44 +77,48 @@ __noinline mz_exit mz_take_lesson(struct __sk_buff *skb, const struct mz_wire *w
 				endpoint ? endpoint->slot : 0, choice);
 }
 
-/* As if the endpoint had sent it like this. Global: see mz_next_replica(). */
-__noinline mz_exit mz_lesson_onward(struct __sk_buff *skb, const struct mz_wire *w)
+/* As if the endpoint had sent it like this. */
+static __always_inline bool mz_lesson_sender(const struct mz_wire *w, struct mz_outgoing *out)
 {
 	const struct mz_config *config = mz_config_get();
-	const struct mz_endpoint *endpoint = w ? mz_client_of(w) : NULL;
+	const struct mz_endpoint *endpoint = mz_client_of(w);
 	const struct mz_port *port = endpoint ? mz_port_seek(endpoint->ifindex) : NULL;
-	struct mz_outgoing out = {};
 
-	if (!config || !w)
-		return MZ_DROP_NO_CONFIG;
-	out.q.key.vni = mz_wire_sender_vni(w);
-	out.q.self = config->underlay_addr;
-	out.q.sport = w->sport;
-	out.bytes = mz_wire_inner_len(w);
-	out.tos = (w->inner_tos & ~MZ_ECN_MASK) | mz_ecn_out(w->tos, w->inner_tos);
-	mz_mac_set_kind(out.src, MZ_MAC_GATEWAY, 0);
+	if (!config)
+		return false;
+	__builtin_memset(out, 0, sizeof(*out));
+	out->q.key.vni = mz_wire_sender_vni(w);
+	out->q.self = config->underlay_addr;
+	out->q.sport = w->sport;
+	out->bytes = mz_wire_inner_len(w);
+	out->tos = (w->inner_tos & ~MZ_ECN_MASK) | mz_ecn_out(w->tos, w->inner_tos);
+	mz_mac_set_kind(out->src, MZ_MAC_GATEWAY, 0);
 	if (endpoint && port) {
-		out.ifindex = endpoint->ifindex;
+		out->ifindex = endpoint->ifindex;
 		if (likely(w->inner_src == w->ip_src))
-			mz_mac_set(out.src, port->mac);
+			mz_mac_set(out->src, port->mac);
 		else
-			mz_mac_set_kind(out.src, MZ_MAC_VIA, w->inner_src);
+			mz_mac_set_kind(out->src, MZ_MAC_VIA, w->inner_src);
 	}
-	return mz_onward(skb, &out);
+	return true;
 }
 
 /* A bouncer, perhaps of this host, has chosen for a client here. */
 static __always_inline mz_exit mz_tc_lesson(struct __sk_buff *skb, const struct mz_wire *w,
 					    const struct mz_choice *choice)
 {
+	struct mz_outgoing *out = mz_scratch_get();
 	mz_exit exit = mz_take_lesson(skb, w, choice);
 
 	if (exit == MZ_DROP_NO_BACKEND && w->from_gateway)
 		return mz_refuse_outside(skb, w->vni);
 	if (exit == MZ_DROP_NO_BACKEND)
 		return mz_refuse(skb, mz_wire_sender_vni(w), w->inner_src);
-	if (exit == MZ_GO_ON)
-		exit = mz_lesson_onward(skb, w);
+	if (exit != MZ_GO_ON)
+		return exit;
+	if (!out || !mz_lesson_sender(w, out))
+		return MZ_DROP_NOT_CLIENT;
+	exit = mz_after_choice(skb, out);
 	return mz_is_drop(exit) ? exit : MZ_EXIT(MZ_V_REDIRECT_TAKEN, exit >> 8);
 }
 

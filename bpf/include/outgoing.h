@@ -11,6 +11,7 @@
 #include "deliver.h"
 #include "port.h"
 #include "maps/direct4.h"
+#include "maps/scratch.h"
 
 #define MZ_ENCAP_FLAGS                                                                           \
 	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | \
@@ -29,6 +30,12 @@ struct mz_outgoing {
 	__u8 tos;
 	__u16 pad;
 };
+
+_Static_assert(sizeof(struct mz_outgoing) <= sizeof(struct mz_scratch), "fits the scratch room");
+
+/* In place of a verdict: the packet is to go through the network, mz_ask_network(). */
+#define MZ_ASK 0xfau
+_Static_assert(MZ_VERDICT_MAX <= MZ_ASK, "a verdict and MZ_ASK fit one byte");
 
 /*
  * Room for the outer headers. Refused where the packet already is a tunnel's, because the endpoint
@@ -161,7 +168,7 @@ __noinline mz_exit mz_ask_network(struct __sk_buff *skb, const struct mz_outgoin
 		exit = mz_ask_own_network(out, &next);
 	else
 		exit = mz_choose_in_vpc(&out->q, mz_vpc_get(out->q.key.vni), false, &next);
-	if (unlikely(exit == MZ_SCALED))
+	if (unlikely(mz_is_scaled(exit)))
 		mz_count_roles(&next, out->bytes);
 	if (exit >= MZ_DROP_FIRST || !next.via)
 		return mz_seek_peer(next.vni, out->q.key.addr, exit);

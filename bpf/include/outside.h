@@ -171,33 +171,8 @@ __noinline mz_exit mz_outside_ip(struct __sk_buff *skb)
 	return exit == MZ_GO_ON ? MZ_EXIT(MZ_INWARD, to.vni) : exit;
 }
 
-/* Global: see mz_next_replica(). */
-__noinline mz_exit mz_enter_direct(struct __sk_buff *skb, const struct mz_outgoing *out)
-{
-	const struct mz_config *config = mz_config_get();
-
-	return config && out ? mz_direct_path(skb, config, out) : MZ_DROP_NO_CONFIG;
-}
-
-/* Local, the direct path, the network, a scaled endpoint: as from any endpoint. */
-static __always_inline mz_exit mz_enter_as(struct __sk_buff *skb, struct mz_outgoing *out,
-					   bool onward)
-{
-	const struct mz_endpoint *endpoint = mz_endpoint4_get(&out->q.key);
-	mz_exit exit;
-
-	if (endpoint)
-		return mz_onward_here(skb, out, endpoint);
-	exit = mz_enter_direct(skb, out);
-	if (exit == MZ_GO_ON || (onward && exit == MZ_TO_BACKEND))
-		exit = mz_ask_network(skb, out);
-	if (likely(exit != MZ_TO_BACKEND && exit != MZ_SCALED))
-		return exit;
-	return onward ? MZ_DROP_NO_BACKEND : mz_route_scaled(skb, out, exit);
-}
-
-/* @out but for its VPC. Global: see mz_next_replica(). */
-__noinline mz_exit mz_describe(struct __sk_buff *skb, struct mz_outgoing *out)
+/* @out, on its way into VPC @vni. Global: see mz_next_replica(). */
+__noinline mz_exit mz_describe(struct __sk_buff *skb, __u32 vni, struct mz_outgoing *out)
 {
 	const struct mz_config *config = mz_config_get();
 	struct mz_packet4 p = {};
@@ -206,6 +181,10 @@ __noinline mz_exit mz_describe(struct __sk_buff *skb, struct mz_outgoing *out)
 	if (!config || !out)
 		return MZ_DROP_NO_CONFIG;
 	exit = mz_read_packet4((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, &p);
+	if (exit != MZ_GO_ON)
+		return exit;
+	__builtin_memset(out, 0, sizeof(*out));
+	out->q.key.vni = vni;
 	out->q.key.addr = p.dst;
 	out->q.self = config->underlay_addr;
 	out->q.sport = mz_sport_of(mz_flow_of(&p));
@@ -216,17 +195,19 @@ __noinline mz_exit mz_describe(struct __sk_buff *skb, struct mz_outgoing *out)
 	return exit;
 }
 
-/*
- * A plain packet, translated, goes into VPC @vni like one of an endpoint here. MZ_GO_ON: it was for a
- * scaled endpoint, and is for a backend now; once more, @onward. MZ_DROP_NO_BACKEND: to be refused. Global:
- * see mz_next_replica().
- */
-__noinline mz_exit mz_enter(struct __sk_buff *skb, __u32 vni, bool onward)
+/* A plain packet, translated, goes into VPC @vni like one of an endpoint here. */
+static __always_inline mz_exit mz_enter(struct __sk_buff *skb, __u32 vni)
 {
-	struct mz_outgoing out = {.q.key.vni = vni};
-	mz_exit exit = mz_describe(skb, &out);
+	struct mz_outgoing *out = mz_scratch_get();
+	mz_exit exit = out ? mz_describe(skb, vni, out) : MZ_DROP_HELPER;
 
-	return exit == MZ_GO_ON ? mz_enter_as(skb, &out, onward) : exit;
+	if (exit != MZ_GO_ON || !out)
+		return exit;
+	exit = mz_onward(skb, out);
+	if (exit == MZ_ASK)
+		exit = mz_ask_network(skb, out);
+	exit = mz_route_scaled(skb, out, exit);
+	return exit == MZ_DROP_NO_BACKEND ? mz_refuse_outside(skb, vni) : exit;
 }
 
 static __always_inline void mz_count_in(__u32 vni, __u32 bytes)
@@ -244,12 +225,8 @@ static __always_inline mz_exit mz_from_outside_ip(struct __sk_buff *skb)
 
 	if ((exit & 0xff) != MZ_INWARD)
 		return exit;
-	exit = mz_enter(skb, vni, false);
-	if (exit == MZ_GO_ON)
-		exit = mz_enter(skb, vni, true);
-	if (exit == MZ_DROP_NO_BACKEND)
-		return mz_refuse_outside(skb, vni);
-	if (mz_is_drop(exit))
+	exit = mz_enter(skb, vni);
+	if (mz_is_drop(exit) || (exit & 0xff) == MZ_V_REFUSED)
 		return exit;
 	mz_count_in(vni, bytes);
 	return MZ_EXIT(MZ_V_NAT_IN, exit >> 8);

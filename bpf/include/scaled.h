@@ -57,11 +57,8 @@ static __always_inline bool mz_asks_again(const struct mz_tuple4 *t, const struc
 
 /*
  * To a scaled endpoint that has been heard of. MZ_GO_ON: translated, its destination is another now;
- * MZ_ASK: ask the network. Global: see mz_next_replica().
+ * MZ_ASK. Global: see mz_next_replica().
  */
-#define MZ_ASK 0xfau
-_Static_assert(MZ_VERDICT_MAX <= MZ_ASK, "a verdict and MZ_ASK fit one byte");
-
 __noinline mz_exit mz_to_backend(struct __sk_buff *skb, struct mz_outgoing *out)
 {
 	const struct mz_config *config = mz_config_get();
@@ -218,21 +215,18 @@ __noinline mz_exit mz_follow_choice(struct __sk_buff *skb, __u32 vni, __u32 aske
 	return mz_translate_by(skb, &t, flow);
 }
 
-/* The bouncer is this host: the same without a wire. Global: see mz_next_replica(). */
-__noinline mz_exit mz_choose_here(struct __sk_buff *skb, const struct mz_outgoing *out,
+/* The bouncer of the service, of VPC @vni, is this host: the same without a wire. Global: see
+ * mz_next_replica(). */
+__noinline mz_exit mz_choose_here(struct __sk_buff *skb, const struct mz_outgoing *out, __u32 vni,
 				  struct mz_choice *choice)
 {
-	const struct mz_route *route;
 	struct mz_tuple4 t = {};
 	mz_exit exit;
 
 	if (!out || !choice)
 		return MZ_DROP_HELPER;
 	exit = mz_tuple_read(skb, out->q.key.vni, &t);
-	/* The service may be a peer's: then we are also the divider, and know. */
-	route = mz_route4_seek(t.key.vni, t.key.dst);
-	if (route && route->kind == MZ_ROUTE_NETWORK && route->target)
-		t.key.vni = route->target;
+	t.key.vni = vni;
 	if (exit == MZ_GO_ON)
 		mz_choose_backend(&t.key, out->prefer, out->bytes, choice);
 	return exit;
@@ -248,15 +242,19 @@ static __always_inline mz_exit mz_onward_here(struct __sk_buff *skb, const struc
 	return mz_deliver_local(skb, out, endpoint, out->q.key.vni, mz_source_of(skb));
 }
 
-/* A packet that has been translated, from there on as to any address. It is not translated again. */
-static __always_inline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoing *out)
+/*
+ * A packet whose destination is in its header, on its way: here, by the direct path, or else MZ_ASK:
+ * mz_ask_network(), by the caller, whose stack is less deep; or MZ_TO_BACKEND. Global: see
+ * mz_next_replica().
+ */
+__noinline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoing *out)
 {
 	const struct mz_config *config = mz_config_get();
 	const struct mz_endpoint *endpoint;
 	const struct mz_port *port;
 	mz_exit exit;
 
-	if (!config)
+	if (!config || !out)
 		return MZ_DROP_NO_CONFIG;
 	out->q.key.addr = mz_destination_of(skb);
 	mz_mac_set_router(out->dst);
@@ -266,29 +264,42 @@ static __always_inline mz_exit mz_onward(struct __sk_buff *skb, struct mz_outgoi
 	port = mz_port_seek(out->ifindex);
 	out->on_link = port && mz_port_on_link(port, out->q.key.addr);
 	exit = mz_direct_path(skb, config, out);
-	if (exit == MZ_GO_ON || exit == MZ_TO_BACKEND)
+	return exit == MZ_GO_ON ? MZ_ASK : exit;
+}
+
+/* A packet that has been translated, from there on as to any address. It is not translated again. */
+static __always_inline mz_exit mz_after_choice(struct __sk_buff *skb, struct mz_outgoing *out)
+{
+	mz_exit exit = mz_onward(skb, out);
+
+	if (exit == MZ_ASK || exit == MZ_TO_BACKEND)
 		exit = mz_ask_network(skb, out);
-	return exit == MZ_SCALED ? MZ_DROP_NO_BACKEND : exit;
+	return mz_is_scaled(exit) ? MZ_DROP_NO_ENDPOINT : exit;
 }
 
 /*
- * To a scaled endpoint; @found: MZ_TO_BACKEND or MZ_SCALED. MZ_GO_ON: translated, and to go onward;
+ * What @found is MZ_TO_BACKEND or MZ_SCALED for goes to a backend; all else is as it is.
  * MZ_DROP_NO_BACKEND: to be refused, and as it was.
  */
 static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, struct mz_outgoing *out,
 					       mz_exit found)
 {
 	struct mz_choice choice = {};
-	mz_exit exit = found == MZ_TO_BACKEND ? mz_to_backend(skb, out) : found;
+	mz_exit exit = found;
 
+	if (likely(exit != MZ_TO_BACKEND && !mz_is_scaled(exit)))
+		return exit;
+	if (exit == MZ_TO_BACKEND)
+		exit = mz_to_backend(skb, out);
 	if (exit == MZ_ASK)
 		exit = mz_ask_network(skb, out);
-	if (exit != MZ_SCALED)
-		return exit;
-	exit = mz_choose_here(skb, out, &choice);
-	if (exit != MZ_GO_ON)
-		return exit;
-	return mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot, &choice);
+	if (mz_is_scaled(exit)) {
+		exit = mz_choose_here(skb, out, exit >> 8, &choice);
+		if (exit == MZ_GO_ON)
+			exit = mz_follow_choice(skb, out->q.key.vni, out->prefer, out->slot,
+						&choice);
+	}
+	return exit == MZ_GO_ON ? mz_after_choice(skb, out) : exit;
 }
 
 #endif

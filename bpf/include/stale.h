@@ -58,7 +58,7 @@ static __always_inline mz_exit mz_choose_again(const struct mz_question *q, stru
 	mz_exit exit = vpc ? mz_choose_in_vpc(q, vpc, true, next) : MZ_DROP_UNKNOWN_VNI;
 
 	/* Its sender takes it for a simple endpoint, and asks as soon as it has forgotten that. */
-	return exit == MZ_SCALED ? MZ_DROP_NOT_HERE : exit;
+	return mz_is_scaled(exit) ? MZ_DROP_NOT_HERE : exit;
 }
 
 /* The outer headers of a packet that starts over at @next. */

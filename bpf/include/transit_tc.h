@@ -113,10 +113,8 @@ static __noinline mz_exit mz_tc_pass_on(struct __sk_buff *skb, const struct mz_c
 	struct mz_next next = {};
 	mz_exit exit = mz_pass_on(w, config->underlay_addr, &next);
 
-	if (unlikely(exit == MZ_SCALED)) {
+	if (unlikely(mz_is_scaled(exit)))
 		mz_count_roles(&next, mz_wire_inner_len(w));
-		return MZ_SCALED;
-	}
 	if (exit >= MZ_DROP_FIRST || !next.via)
 		return exit;
 	if (!mz_forward((void *)(long)skb->data, (void *)(long)skb->data_end, w,
@@ -173,8 +171,8 @@ static __always_inline mz_exit mz_tc_to_scaled(struct __sk_buff *skb, const stru
 	struct mz_choice choice = {};
 	mz_exit exit = MZ_IS_OURS;
 
-	if (found == MZ_SCALED)
-		exit = mz_tc_scaled(skb, w, &choice);
+	if (mz_is_scaled(found))
+		exit = mz_tc_scaled(skb, w, found >> 8, &choice);
 	else if (!mz_read_choice(skb, w, &choice))
 		return MZ_DROP_HELPER;
 	return exit == MZ_IS_OURS ? mz_tc_lesson(skb, w, &choice) : exit;
@@ -202,7 +200,7 @@ static __always_inline mz_exit mz_tc_judge(struct __sk_buff *skb)
 		exit = mz_tc_pass_on(skb, config, &w);
 	if (!mz_is_drop(exit))
 		return exit;
-	if (unlikely(exit == MZ_SCALED || mz_is_redirected(&w)))
+	if (unlikely(mz_is_scaled(exit) || mz_is_redirected(&w)))
 		return mz_tc_to_scaled(skb, &w, exit);
 	/* After the roles, as at XDP. */
 	key = (struct mz_addr_key4){.vni = w.vni, .addr = w.inner_dst};

@@ -37,8 +37,8 @@ __noinline __u64 mz_xdp_walk(struct xdp_md *ctx, __u32 opts)
 	return mz_geneve_walk((void *)(long)ctx->data, (void *)(long)ctx->data_end, opts);
 }
 
-/* We bounce for a scaled endpoint. Global: see mz_next_replica(). */
-__noinline mz_exit mz_xdp_scaled(struct xdp_md *ctx, const struct mz_wire *w)
+/* We bounce for a scaled endpoint of VPC @vni. Global: see mz_next_replica(). */
+__noinline mz_exit mz_xdp_scaled(struct xdp_md *ctx, const struct mz_wire *w, __u32 vni)
 {
 	const struct mz_config *config = mz_config_get();
 	struct mz_choice choice = {};
@@ -55,7 +55,7 @@ __noinline mz_exit mz_xdp_scaled(struct xdp_md *ctx, const struct mz_wire *w)
 	/* The sender is here: tcx takes the packet in. */
 	if (!mz_is_other(next.via) || !mz_macs_of(ctx, config, &next, &macs))
 		return MZ_V_TO_TC;
-	exit = mz_choose_for(ctx, true, w, &choice);
+	exit = mz_choose_for(ctx, true, w, vni, &choice);
 	if (exit != MZ_GO_ON)
 		return exit;
 	data = (void *)(long)ctx->data;
@@ -74,8 +74,8 @@ static __always_inline mz_exit mz_xdp_pass_on(struct xdp_md *ctx, const struct m
 	mz_exit exit = mz_pass_on(w, config->underlay_addr, &next);
 	void *data, *end;
 
-	if (unlikely(exit == MZ_SCALED)) {
-		exit = mz_xdp_scaled(ctx, w);
+	if (unlikely(mz_is_scaled(exit))) {
+		exit = mz_xdp_scaled(ctx, w, exit >> 8);
 		if (exit != MZ_V_TO_TC)
 			mz_count_roles(&next, mz_wire_inner_len(w));
 		return exit;

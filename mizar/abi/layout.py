@@ -290,6 +290,7 @@ STATS: Final = _struct(("tx_packets", "=u8"), ("tx_bytes", "=u8"), ("rx_packets"
 COUNT: Final = _struct(("packets", "=u8"), ("bytes", "=u8"))
 SECRET: Final = _struct(("factor", "=u8"))
 CLOCK: Final = _struct(("jiffies", "=u8"), ("now_ms", "=u8"))
+SCRATCH: Final = _struct(("words", "=u8", (16,)))
 
 STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
     {
@@ -331,6 +332,7 @@ STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
         "mz_count": COUNT,
         "mz_secret": SECRET,
         "mz_clock": CLOCK,
+        "mz_scratch": SCRATCH,
     }
 )
 """Every struct of abi.h by its C name."""
@@ -497,6 +499,7 @@ _PRIVATE: Final = (
     _buckets(LENGTHS, LENGTHS4, TABLES[Table.VPCS].max_entries),
     MapSpec(FACTOR, MapType.ARRAY, U32, SECRET, 1),
     MapSpec("mz_clock", MapType.PERCPU_ARRAY, U32, CLOCK, 1),
+    MapSpec("mz_scratch", MapType.PERCPU_ARRAY, U32, SCRATCH, 1),
 )
 """Maps that are no tables."""
 
@@ -504,6 +507,16 @@ MAPS: Final[Mapping[str, MapSpec]] = types.MappingProxyType(
     {spec.name: spec for spec in (*map(_map_of, _SPECS), *_PRIVATE)}
 )
 """Every map of the objects by its name."""
+
+
+SLOTTED: Final = (Table.STATS, Table.WATCHED)
+"""Tables by slot, of one capacity: a slot that is given out again is empty in all of them."""
+
+
+def with_slots(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Capacities by table, where those by slot follow the counters'."""
+    follow = {table.value: sizes[Table.STATS] for table in SLOTTED if Table.STATS in sizes}
+    return follow | dict(sizes)
 
 
 def no_such_table(name: str) -> errors.InvalidError:

@@ -118,8 +118,10 @@ def _check_peer(route: node_pb2.Route) -> None:
     check_vni(route.peer_vni)
     if route.peer_vni == route.key.vni:
         raise errors.InvalidError(f"peer VNI {route.peer_vni}: is the route's own; 0 says so")
-    if route.kind not in (node_pb2.Route.NETWORK, node_pb2.Route.NONE):
-        raise errors.InvalidError(f"peer VNI {route.peer_vni}: only for routes of kind NETWORK or NONE")
+    if route.kind not in (node_pb2.Route.DIVIDER, node_pb2.Route.NETWORK, node_pb2.Route.NONE):
+        raise errors.InvalidError(
+            f"peer VNI {route.peer_vni}: only for routes of kind DIVIDER, NETWORK or NONE"
+        )
 
 
 def _check_shard_set(run: node_pb2.ShardSet) -> None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -141,7 +142,27 @@ def _of_endpoint(client: api.Client, obj: api.Object) -> None:
     name = kinds.full_name(obj)
     if "host" in obj["spec"]:
         _traffic(client, name, obj["spec"]["host"])
+    else:
+        network, vpc = obj["spec"]["network"], obj["metadata"]["vpc"]
+        bouncers = client.list(kinds.BOUNCER, vpc=vpc)
+        hosts = [one["spec"]["host"] for one in bouncers if one["spec"].get("network") == network]
+        _role(client, "Flows begun", hosts, {"role": "service", "service": name})
     _list_those(client, obj, "endpoint", (kinds.FLOATING_ADDRESS, kinds.PORT_FORWARD))
+
+
+def _role(client: api.Client, title: str, hosts: Iterable[str], wanted: Mapping[str, str]) -> None:
+    """What hosts have counted in a role; those that do not answer are left out."""
+    rows = []
+    for host in sorted(hosts):
+        with contextlib.suppress(errors.UnavailableError):
+            rows += [
+                {"host": host, "packets": one["packets"], "bytes": one["bytes"]}
+                for one in client.counters(host)["roles"]
+                if wanted.items() <= one.items()
+            ]
+    if rows:
+        click.echo(f"\n{title}:")
+        output.print_rows(rows)
 
 
 def _traffic(client: api.Client, name: str, host: str) -> None:
@@ -156,6 +177,9 @@ def _traffic(client: api.Client, name: str, host: str) -> None:
 
 
 def _of_gateway(client: api.Client, obj: api.Object) -> None:
+    machines = [kinds.full_name(one) for one in client.list(kinds.HOST)]
+    hosts = obj["spec"].get("hosts") or machines
+    _role(client, "Traffic out and in", hosts, {"role": "gateway", "vpc": obj["metadata"]["vpc"]})
     _list_those(client, obj, "gateway", (kinds.FLOATING_ADDRESS, kinds.PORT_FORWARD))
 
 

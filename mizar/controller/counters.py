@@ -35,12 +35,13 @@ class Verdict(_Value):
 
 
 class Role(_Value):
-    """What one role of the host passed on; of a service, the flows that were given a backend."""
+    """What one role of the host passed on. Of a service: packets that began a flow and were given a backend;
+    of a gateway: packets out and in."""
 
     role: Literal["bouncer", "divider", "gateway", "service"]
     vpc: str | None
     network: str | None = None
-    service: str | None = pydantic.Field(None, description="full name", examples=["blue/shop"])
+    service: str | None = pydantic.Field(None, description="full name of the scaled endpoint")
     packets: int
     bytes: int
 
@@ -63,14 +64,6 @@ class HostCounters(_Value):
     endpoints: list[EndpointTraffic]
 
 
-_RoleName = Literal["bouncer", "divider", "gateway", "service"]
-_ROLES: Final[Mapping[int, _RoleName]] = {
-    node_pb2.RoleCount.BOUNCER: "bouncer",
-    node_pb2.RoleCount.DIVIDER: "divider",
-    node_pb2.RoleCount.GATEWAY: "gateway",
-    node_pb2.RoleCount.SERVICE: "service",
-}
-
 Names = Callable[[int], str | None]
 """A number (VNI, network id) to the name that people use; None if it means nothing any more."""
 
@@ -87,15 +80,22 @@ def read(message: node_pb2.Counters, *, vpc_name: Names, network_name: Names) ->
 
 
 def _role(one: node_pb2.RoleCount, vpc_name: Names, network_name: Names) -> Role:
-    role = _ROLES[one.role]
     return Role(
-        role=role,
+        role=_ROLES[one.role],
         vpc=vpc_name(one.vni),
-        network=network_name(one.network) if role == "bouncer" else None,
+        network=network_name(one.network) if one.network else None,
         service=one.service or None,
         packets=one.packets,
         bytes=one.bytes,
     )
+
+
+_ROLES: Final[Mapping[int, Literal["bouncer", "divider", "gateway", "service"]]] = {
+    node_pb2.RoleCount.BOUNCER: "bouncer",
+    node_pb2.RoleCount.DIVIDER: "divider",
+    node_pb2.RoleCount.GATEWAY: "gateway",
+    node_pb2.RoleCount.SERVICE: "service",
+}
 
 
 def _traffic(one: node_pb2.EndpointCount) -> EndpointTraffic:

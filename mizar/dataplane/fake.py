@@ -34,7 +34,7 @@ class FakeDataPlane:
 
     def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
         """`sizes`: capacity by table, as of KernelDataPlane."""
-        sizes = sizes or {}
+        sizes = layout.with_slots(sizes or {})
         for table in sizes.keys() - layout.TABLES.keys():
             raise layout.no_such_table(table)
         self._lock = threading.RLock()
@@ -90,7 +90,8 @@ class FakeDataPlane:
 
     def clear_stats(self, slots: npt.ArrayLike) -> None:
         with self._lock:
-            self._table(layout.Table.STATS).clear(np.asarray(slots, dtype=np.uint32))
+            for table in layout.SLOTTED:
+                self._table(table).clear(np.asarray(slots, dtype=np.uint32))
 
     # ------------------------------------------------------------ attachments
 

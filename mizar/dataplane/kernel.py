@@ -76,7 +76,7 @@ class KernelDataPlane:
             undo.callback(self.close)
             self._open_pinned_maps()
             for file, names in _OBJECTS.items():
-                self._load(objects / file, names, dict(sizes or {}))
+                self._load(objects / file, names, layout.with_slots(sizes or {}))
             self._tables = tables.over(self._maps)
             undo.pop_all()
         tcx = not force_clsact and links.kernel_has_tcx(self._programs[ENDPOINT])
@@ -123,7 +123,9 @@ class KernelDataPlane:
         return self._maps[layout.Table.STATS].lookup_each(wanted)[1]
 
     def clear_stats(self, slots: npt.ArrayLike) -> None:
-        self._maps[layout.Table.STATS].clear(np.asarray(slots, dtype=np.uint32))
+        cleared = np.asarray(slots, dtype=np.uint32)
+        for table in layout.SLOTTED:
+            self._maps[table].clear(cleared)
 
     # ------------------------------------------------------------ attachments
 

@@ -123,7 +123,7 @@ class DataPlane(Protocol):
         ...
 
     def clear_stats(self, slots: npt.ArrayLike) -> None:
-        """Set the given slots to zero, before they are handed out again."""
+        """Empty the given slots, counters and what programs note, before they are handed out again."""
         ...
 
     # ------------------------------------------------------------ attachments

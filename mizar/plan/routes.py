@@ -77,7 +77,7 @@ class _Here:
     ) -> rows.RouteRow:
         """What is implied for the peer, for a prefix of other length."""
         if not self._divides:
-            return made._replace(kind=RouteKind.DIVIDER)
+            return made._replace(kind=RouteKind.DIVIDER, peer_vni=route.target)
         wider = [row for row in implied if _prefix(row).covers(route.to)]
         if not wider:
             return made._replace(kind=RouteKind.NONE, peer_vni=route.target)
@@ -144,9 +144,9 @@ def _as_user(vpc: state.VpcState, host: str) -> Iterator[rows.RouteRow]:
 
 
 def _peers_as_user(vpc: state.VpcState) -> Iterator[rows.RouteRow]:
-    for peer in vpc.peers.values():
+    for vni, peer in vpc.peers.items():
         for cidr in peer.fact.cidrs:
-            yield rows.RouteRow(vpc.fact.vni, cidr.address, cidr.length, RouteKind.DIVIDER)
+            yield rows.RouteRow(vpc.fact.vni, cidr.address, cidr.length, RouteKind.DIVIDER, peer_vni=vni)
 
 
 def _subnets(vni: int, network: state.NetworkState, *, peer_vni: int) -> Iterator[rows.RouteRow]:

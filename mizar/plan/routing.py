@@ -5,8 +5,9 @@ A VPC's gateways and its own tables make its *main* routes; a network with a tab
 at equal length. What is implied (the CIDRs of the VPC and of its peers) is not here: `routes` adds that.
 
 Hosts keep rows by VPC, which both endpoints and the transit program read. That is enough as long as all
-networks see the same, and as long as no declared route lies inside of a CIDR, where dividers must find
-networks and nothing else. Where it is not, the VPC is *split*: every network has a table of its own.
+networks see the same, as long as no declared route lies inside of a CIDR, where dividers must find networks
+and nothing else, and as long as none leads to an endpoint: those are for a first hop only. Where it is not
+enough, the VPC is *split*: every network has a table of its own.
 """
 
 from __future__ import annotations
@@ -70,15 +71,19 @@ def routing(
     }
     if not main and not own:
         return NOTHING
-    shared = _longest_first(route for route in main.values() if not _is_inside(route.to, cidrs))
+    shared = _longest_first(route for route in main.values() if not _needs_own_table(route, cidrs))
     transit = _longest_first(
         route
         for routes in own.values()
         for route in routes.values()
         if route.kind == GATEWAY and route.to not in main and not _is_inside(route.to, cidrs)
     )
-    inside = any(route.kind != PEER and _is_inside(route.to, cidrs) for route in main.values())
-    return Routing(main, own, shared, transit, split=inside or bool(transit))
+    split = any(route.kind != PEER and _needs_own_table(route, cidrs) for route in main.values())
+    return Routing(main, own, shared, transit, split=split or bool(transit))
+
+
+def _needs_own_table(route: facts.RouteFact, cidrs: Iterable[addresses.Prefix]) -> bool:
+    return route.kind == ENDPOINT or _is_inside(route.to, cidrs)
 
 
 def _is_inside(prefix: addresses.Prefix, cidrs: Iterable[addresses.Prefix]) -> bool:

@@ -125,7 +125,7 @@ class RouteRow(NamedTuple):
     """One prefix of a VPC, in the table of the VPC, or of a network of it if `table` is its id.
 
     `network` is 0 unless the kind is NETWORK, or GATEWAY with hosts of its own; `shards` unless it is
-    NETWORK. `peer_vni`: of NETWORK and NONE in a peer VPC. `endpoint`: of APPLIANCE, its address."""
+    NETWORK. `peer_vni`: of DIVIDER, NETWORK and NONE in a peer VPC. `endpoint`: of APPLIANCE, its address."""
 
     vni: int
     prefix: int

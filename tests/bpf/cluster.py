@@ -70,6 +70,11 @@ class Cluster:
         run = self.machines[host].run(Hook.ENDPOINT, frame)
         return [Step(host, run.verdict, False, run.frame), *self._follow(self._outputs(run))]
 
+    def outside(self, host: str, frame: bytes) -> list[Step]:
+        """A plain packet comes to `host` from outside."""
+        run = self._arrive(self.machines[host], frame)
+        return [Step(host, run.verdict, False, run.frame), *self._follow(self._outputs(run))]
+
     def inject(self, frame: bytes) -> list[Step]:
         """A tunnel packet is on the wire."""
         return self._follow([frame])
@@ -94,7 +99,7 @@ class Cluster:
     def _arrive(self, machine: Machine, frame: bytes) -> Run:
         if self._hook is Hook.XDP:
             run = machine.run(Hook.XDP, frame)
-            if run.verdict is not Verdict.TO_TC:
+            if run.verdict not in (Verdict.TO_TC, Verdict.PASS):
                 return run
         return machine.run(Hook.TC, frame)
 

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from mizar.dataplane import kernel, libbpf, links, maps
 from mizar.dataplane.protocol import Hook, TransitMode
 
 from .conftest import SIZES, Wire, compile_bpf
+
+_VERSION: Final = f"v{layout.ABI_VERSION}"
+"""Directory of this layout's pins."""
 
 
 class Root:
@@ -29,7 +33,7 @@ class Root:
         return kernel.KernelDataPlane(self.path, SIZES, objects=objects)
 
     def link(self, name: str) -> links.LinkInfo:
-        with links.Link.pinned(self.path / "v1" / "links" / name) as link:
+        with links.Link.pinned(self.path / _VERSION / "links" / name) as link:
             return link.info()
 
 
@@ -86,14 +90,14 @@ def test_pin_of_a_gone_interface_is_cleared_away(root: Root, wire: Wire) -> None
     plane.attach_endpoint(wire.one)
     subprocess.run(["ip", "link", "del", "one"], check=True, timeout=10)
     assert plane.attached_endpoints() == set()
-    assert list((root.path / "v1" / "links").iterdir()) == []
+    assert list((root.path / _VERSION / "links").iterdir()) == []
     plane.detach_endpoint(wire.one)
     plane.close()
 
 
 def test_map_of_another_layout_is_not_adopted(root: Root) -> None:
     root.open().close()
-    pins = root.path / "v1" / "maps"
+    pins = root.path / _VERSION / "maps"
     (pins / "mz_hosts").unlink()
     with maps.Map.pinned(pins / "mz_vpcs") as stranger:
         stranger.pin(pins / "mz_hosts")
@@ -104,10 +108,10 @@ def test_map_of_another_layout_is_not_adopted(root: Root) -> None:
 
 def test_lost_pins_are_made_again(root: Root) -> None:
     root.open().close()
-    (root.path / "v1" / "maps" / "mz_hosts").unlink()
-    (root.path / "v1" / "progs" / "mz_endpoint").unlink()
+    (root.path / _VERSION / "maps" / "mz_hosts").unlink()
+    (root.path / _VERSION / "progs" / "mz_endpoint").unlink()
     plane = root.open()
-    with maps.Map.pinned(root.path / "v1" / "maps" / "mz_hosts") as table:
+    with maps.Map.pinned(root.path / _VERSION / "maps" / "mz_hosts") as table:
         for name in kernel.PROGRAMS:
             assert table.id in plane.program(name).map_ids()
     plane.close()

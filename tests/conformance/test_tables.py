@@ -176,6 +176,16 @@ def test_counters_begin_at_zero_in_the_order_asked(plane: protocol.DataPlane) ->
         plane.update("mz_stats", np.array([1]), TABLES[layout.Table.STATS].values(1))
 
 
+def test_slot_that_is_cleared_watches_nobody(plane: protocol.DataPlane) -> None:
+    values = TABLES[layout.Table.WATCHED].values(2)
+    values["sources"] = 0xFF
+    plane.update("mz_watched", np.array([3, 5]), values)
+    plane.clear_stats([5])
+    watched = plane.dump("mz_watched")[1]["sources"]
+    assert len(watched) == plane.count("mz_stats")
+    assert (int(watched[3]), int(watched[5])) == (0xFF, 0)
+
+
 def test_rows_of_another_layout_are_refused(plane: protocol.DataPlane) -> None:
     keys, _ = locations(1)
     with pytest.raises(TypeError):

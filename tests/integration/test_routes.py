@@ -26,9 +26,14 @@ def routes(agent: cluster.Agent, vni: int) -> Routes:
     return {row["prefix"]: row for row in agent.rows("routes") if row["vni"] == vni}
 
 
+def own_table(agent: cluster.Agent, number: int) -> Routes:
+    """Of a network, by prefix."""
+    return {row["prefix"]: row for row in agent.rows("routes") if row["table"] == f"network {number}"}
+
+
 def own_routes(agent: cluster.Agent, number: int) -> dict[str, str]:
     """Kinds of the routes of a network's own table, by prefix."""
-    return {row["prefix"]: row["kind"] for row in agent.rows("routes") if row["table"] == f"network {number}"}
+    return {prefix: row["kind"] for prefix, row in own_table(agent, number).items()}
 
 
 async def vni(p: plane.Plane, name: str) -> int:
@@ -53,20 +58,21 @@ def test_routes_of_a_vpc_are_on_the_hosts_of_its_endpoints(
                 ),
             )
             await p.ready("endpoint blue/web-1", "endpoint blue/firewall", "routetable blue/main")
-            blue = await vni(p, "blue")
+            web = (await p.get("network blue/web")).status.id
             for name in ("h3", "h4"):
-                found = routes(agents[name], blue)
+                found = own_table(agents[name], web)
                 assert found["192.168.0.0/16"]["endpoint"] == "10.0.1.9"
                 assert found["192.168.7.0/24"]["kind"] == "blackhole"
-            assert all("192.168.0.0/16" not in routes(agents[name], blue) for name in ("h1", "h2"))
+                assert "192.168.0.0/16" not in routes(agents[name], await vni(p, "blue"))
+            assert not any(own_table(agents[name], web) for name in ("h1", "h2"))
             flags = {row["address"]: row["flags"] for row in agents["h4"].rows("ports")}
             assert "forwards" in flags["10.0.1.9"]
             await p.apply(endpoint("firewall", "10.0.1.8", host="h4", forwarding=True))
             await p.ready("endpoint blue/firewall")
-            assert routes(agents["h3"], blue)["192.168.0.0/16"]["endpoint"] == "10.0.1.8"
+            assert own_table(agents["h3"], web)["192.168.0.0/16"]["endpoint"] == "10.0.1.8"
             await p.delete("routetable blue/main")
             await p.gone("routetable blue/main")
-            assert "192.168.0.0/16" not in routes(agents["h3"], blue)
+            assert not own_table(agents["h3"], web)
 
     asyncio.run(story())
 
@@ -136,6 +142,7 @@ def test_a_peering_works_once_both_sides_agree_and_as_long(
             await p.ready("peering blue/to-green", "peering green/to-blue")
             assert (await p.get("peering blue/to-green")).status.active
             assert routes(agents["h3"], blue)["10.8.0.0/16"]["kind"] == "divider"
+            assert routes(agents["h3"], blue)["10.8.0.0/16"]["peer_vni"] == green
             assert routes(agents["h4"], green)["10.0.0.0/16"]["kind"] == "divider"
             (divider,) = (await p.get("vpc blue")).status.dividers
             row = routes(agents[divider], blue)["10.8.1.0/24"]

@@ -278,6 +278,7 @@ def user_route(kind: node_pb2.Route.Kind.ValueType, **fields: Any) -> node_pb2.R
         (user_route(node_pb2.Route.BLACKHOLE), {"kind": "blackhole"}),
         (user_route(node_pb2.Route.GATEWAY, network=9), {"kind": "gateway", "network": 9}),
         (user_route(node_pb2.Route.APPLIANCE, endpoint=WEB), {"kind": "appliance", "endpoint": "10.0.1.5"}),
+        (user_route(node_pb2.Route.DIVIDER, peer_vni=6), {"kind": "divider", "peer_vni": 6}),
         (user_route(node_pb2.Route.NONE, peer_vni=6), {"kind": "none", "peer_vni": 6}),
         (
             user_route(node_pb2.Route.NETWORK, network=9, shards=4, peer_vni=6),
@@ -309,7 +310,7 @@ def test_network_has_a_table_of_its_own(out: Host) -> None:
         (user_route(node_pb2.Route.NONE, peer_vni=VNI), "peer VNI 5: is the route's own; 0 says so"),
         (
             user_route(node_pb2.Route.GATEWAY, peer_vni=6),
-            "peer VNI 6: only for routes of kind NETWORK or NONE",
+            "peer VNI 6: only for routes of kind DIVIDER, NETWORK or NONE",
         ),
     ],
 )

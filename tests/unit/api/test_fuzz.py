@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
+from mizar.api import openapi
+from mizar.model import kinds
 from tests.unit.api import support
 from tests.unit.api.support import BASE, Api, endpoint
 
 GOOD = [*BASE, endpoint("a", addresses=["10.0.1.9"]), endpoint("b")]
+EVERY_KIND: list[Any] = json.loads(json.dumps(openapi.ALL))
 ODD: list[Any] = [
     None, True, False, 0, -1, 1, 2**31, 2**64, 1e308, 0.5, "", " ", "a", "-", "a/b", "..", "\0", "\ud7ff", "é"
     * 70, "x" * 5000, "10.0.1.9", "10.0.1.9/24", "10.0.0.0/16", "0.0.0.0/0", "255.255.255.255", "::1",
@@ -60,7 +63,8 @@ def _somewhere(rng: random.Random, value: Any) -> tuple[Any, Any]:
 
 
 async def state(api: Api) -> Any:
-    return [(await api.ask("GET", f"/v1/{kind}"))[1] for kind in ("hosts", "vpcs", "networks", "endpoints")]
+    stored = [kind.plural for kind in kinds.KINDS if not kind.read_only]
+    return [(await api.ask("GET", f"/v1/{plural}"))[1] for plural in stored]
 
 
 def without_status(found: Any) -> Any:
@@ -76,15 +80,17 @@ def check(status: int, body: Any, sent: Any) -> None:
         assert len(message) < 2000, sent
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_odd_objects_are_refused_and_change_nothing(tmp_path: pathlib.Path, seed: int) -> None:
+@pytest.mark.parametrize(("good", "seed"), [(GOOD, 1), (GOOD, 2), (EVERY_KIND, 5), (EVERY_KIND, 6)])
+def test_odd_objects_are_refused_and_change_nothing(
+    tmp_path: pathlib.Path, good: list[Any], seed: int
+) -> None:
     async def story() -> None:
         rng = random.Random(seed)
         async with support.running(tmp_path) as api:
-            await api.apply(*GOOD)
+            await api.apply(*good)
             before = without_status(await state(api))
             for _ in range(ROUNDS):
-                sent = GOOD
+                sent = good
                 for _ in range(rng.randrange(1, 4)):
                     sent = mutate(rng, sent)
                 revision = api.revision

@@ -71,6 +71,7 @@ WEB = obj(
     "RouteTable", "blue/web", {"networks": ["web"], "routes": [{"to": "10.9.0.0/16", "blackhole": True}]}
 )
 PEERING = obj("Peering", "blue/to-green", {"peer": "green"}, active=True)
+BOUNCER = obj("Bouncer", "blue/web/h1", {"network": "web", "host": "h1", "shards": 128, "entries": 3})
 NETWORK = obj("Network", "blue/web", {"cidrs": ["10.0.1.0/24"]})
 
 
@@ -87,7 +88,7 @@ def world(api: Api) -> Api:
         "portforwards": [FORWARD],
         "routetables": [MAIN, WEB],
         "peerings": [PEERING],
-        "bouncers": [],
+        "bouncers": [BOUNCER],
         "dividers": [],
     }
     for plural, objects in lists.items():
@@ -97,6 +98,9 @@ def world(api: Api) -> Api:
         plural = f"{one['kind'].lower()}s"
         api.answer(f"GET /v1/vpcs/blue/{plural}/{one['metadata']['name']}", one)
     api.answer("GET /v1/vpcs/blue", BLUE)
+    out = {"role": "gateway", "vpc": "blue", "packets": 11, "bytes": 1100}
+    begun = {"role": "service", "vpc": "blue", "service": "blue/shop", "packets": 5, "bytes": 300}
+    api.answer("GET /v1/hosts/h1/counters", {"roles": [out, begun], "endpoints": []})
     return api
 
 
@@ -145,6 +149,7 @@ def test_describe_scaled_endpoint_shows_ports_and_backends(run: Run) -> None:
     assert "NAME ADDRESS HOST WEIGHT STATE MESSAGE" in shown
     assert "web-1 10.0.1.5 h1 3 healthy -" in shown
     assert "web-2 10.0.1.6 h2 1 unhealthy connection refused" in shown
+    assert shown[shown.index("Flows begun:") + 2] == "h1 5 300"
     assert any(line.startswith("blue/ssh") for line in shown)  # the forward that leads to it
     assert not any(line.startswith("blue/fip") for line in shown)
 
@@ -154,6 +159,7 @@ def test_describe_gateway_shows_hosts_and_what_is_behind(run: Run) -> None:
     shown = lines(run("describe", "gw", "blue/out").out)
     assert "Hosts: 1" in shown
     assert "h1 198.51.100.10 yes" in shown
+    assert shown[shown.index("Traffic out and in:") + 2] == "h1 11 1100"
     assert any(line.startswith("blue/fip 198.51.100.20 web-1") for line in shown)
     assert any(line.startswith("blue/ssh 198.51.100.10 2222 TCP shop") for line in shown)
 

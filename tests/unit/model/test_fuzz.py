@@ -22,12 +22,16 @@ LEAVES = st.one_of(
     st.integers(-(2**70), 2**70),
     st.floats(),
     st.sampled_from(["web", "10.0.0.0/8", "10.0.0.1", "unix:///x", "10.0.0.0/99", "::1", "a:1", "\0", "é"]),
+    st.sampled_from(["scaled", "simple", "TCP", "SCTP", "http", "/", "0.0.0.0/0", 80, 8080]),
     st.text(max_size=6),
 )
 FIELDS = sorted(
     {"name", "vpc", "labels", "uid", "resourceVersion", "addresses", "agent", "unschedulable", "cidrs"}
     | {"dividers", "mtu", "bouncers", "replicas", "shards", "type", "network", "host", "netns", "ifname"}
-    | {"ready", "conditions"}
+    | {"ready", "conditions", "forwarding", "ports", "port", "targetPort", "protocol", "backends", "weight"}
+    | {"drain", "backendSelector", "sessionAffinity", "timeoutSeconds", "healthCheck", "path", "hosts"}
+    | {"intervalSeconds", "hostMasquerade", "first", "last", "destinations", "gateway", "address", "endpoint"}
+    | {"networks", "routes", "to", "peer", "blackhole", "active"}
 )
 ANY = st.recursive(
     LEAVES,
@@ -38,6 +42,75 @@ OBJECTS = st.fixed_dictionaries(
     {"kind": st.sampled_from([*objects.CLASSES, "Bouncer", "x"]), "metadata": ANY, "spec": ANY},
     optional={"apiVersion": st.just("mizar.io/v1"), "status": ANY, "extra": ANY},
 )
+
+
+# Services that are right but for one thing, or nothing.
+NAMES = st.sampled_from(["web", "a", "A", ""])
+NUMBERS = st.sampled_from([0, 1, 80, 8080, 65535, 65536, -1])
+PORTS = st.fixed_dictionaries(
+    {"port": NUMBERS},
+    optional={"targetPort": NUMBERS, "protocol": st.sampled_from(["TCP", "SCTP", "tcp"]), "name": NAMES},
+)
+ADDRESSES = st.sampled_from(["10.0.0.1", "198.51.100.1", "198.51.100.2", "127.0.0.1", "x"])
+PREFIXES = st.sampled_from(["0.0.0.0/0", "10.9.0.0/16", "10.9.0.1/16", "224.0.0.0/8", "x"])
+SPECS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "Endpoint": st.fixed_dictionaries(
+        {"type": st.just("scaled"), "network": NAMES, "ports": st.lists(PORTS, max_size=3)},
+        optional={
+            "addresses": st.lists(ADDRESSES, max_size=2),
+            "backends": st.lists(st.fixed_dictionaries({"name": NAMES}, optional={"weight": NUMBERS})),
+            "backendSelector": st.dictionaries(NAMES, NAMES, max_size=2),
+            "sessionAffinity": st.fixed_dictionaries({}, optional={"timeoutSeconds": NUMBERS}),
+            "healthCheck": st.fixed_dictionaries(
+                {}, optional={"type": st.sampled_from(["up", "tcp", "http"]), "port": NUMBERS, "path": NAMES}
+            ),
+        },
+    ),
+    "Gateway": st.fixed_dictionaries(
+        {},
+        optional={
+            "hosts": st.lists(NAMES, max_size=3),
+            "hostMasquerade": st.booleans(),
+            "addresses": st.lists(ADDRESSES, max_size=3),
+            "ports": st.fixed_dictionaries({}, optional={"first": NUMBERS, "last": NUMBERS}),
+            "destinations": st.lists(PREFIXES, max_size=2),
+        },
+    ),
+    "FloatingAddress": st.fixed_dictionaries({"gateway": NAMES, "address": ADDRESSES, "endpoint": NAMES}),
+    "PortForward": st.fixed_dictionaries(
+        {"gateway": NAMES, "address": ADDRESSES, "endpoint": NAMES, "port": NUMBERS},
+        optional={"targetPort": NUMBERS, "protocol": st.sampled_from(["TCP", "SCTP", "tcp"])},
+    ),
+    "RouteTable": st.fixed_dictionaries(
+        {
+            "routes": st.lists(
+                st.fixed_dictionaries(
+                    {"to": PREFIXES}, optional={"gateway": NAMES, "peer": NAMES, "blackhole": st.booleans()}
+                ),
+                max_size=3,
+            )
+        },
+        optional={"networks": st.lists(NAMES, max_size=2)},
+    ),
+    "Peering": st.fixed_dictionaries({"peer": NAMES}),
+}
+
+
+@SETTINGS
+@hypothesis.given(st.data(), st.sampled_from(sorted(SPECS)))
+def test_service_is_what_it_was_after_a_detour_or_an_error_of_one_line(
+    data: st.DataObject, kind: str
+) -> None:
+    spec = data.draw(SPECS[kind])
+    raw = {"kind": kind, "metadata": {"name": "x", "vpc": "blue"}, "spec": spec}
+    said = refusal(lambda: reading.read(raw))
+    assert "\n" not in said
+    if not said:
+        obj = reading.read(raw)
+        assert reading.read_json(objects.dump_list([obj])) == [obj]
+        assert reading.read(objects.to_json(obj)) == obj
+    else:
+        assert "'blue/x'" in said
 
 
 def refusal(call: Callable[[], object]) -> str:
