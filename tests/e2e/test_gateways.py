@@ -223,7 +223,7 @@ def test_the_path_mtu_outside_reaches_the_endpoint(tenant: tenants.Tenant) -> No
     outside.run("ip", "link", "add", "narrow", "type", "bridge")
     outside.run("ip", "link", "set", "narrow", "mtu", "1000", "up")
     try:
-        outside.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        outside.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0")
         outside.run("ip", "route", "add", "198.51.100.0/24", "dev", "narrow")
         gateway = tenants.host(tenant.lab, "h1")
         gateway.run("ip", "route", "add", "198.51.100.0/24", "via", outside.address)
