@@ -16,10 +16,12 @@ from mizar.lab import lab as lab_module
 from tests.support import counters, netns, serving, tenants, traffic
 from tests.support.labs import NewTenant
 
-# Of the lab's underlay, and nobody's.
-POOL = ("172.30.1.1", "172.30.1.2")
-FLOATING = "172.30.1.20"
 _WEB = 8000
+
+
+def pool(tenant: tenants.Tenant) -> list[str]:
+    """Addresses of the lab's underlay, and nobody's but this test's."""
+    return [f"172.30.{int(tenant.name[1:]) % 200 + 1}.{number}" for number in (1, 2, 20)]
 
 
 @pytest.fixture
@@ -67,19 +69,19 @@ def curl(client: tenants.Place, address: str) -> int:
 @pytest.mark.parametrize("at", ["gateway", "elsewhere"])
 def test_a_website_outside_sees_the_gateway(tenant: tenants.Tenant, at: str) -> None:
     client = tenant.endpoint("a", "web", {"gateway": "h1", "elsewhere": "h3"}[at], "10.0.1.2")
-    tenant.object("Gateway", "out", hosts=["h1"], addresses=[POOL[0]])
+    tenant.object("Gateway", "out", hosts=["h1"], addresses=pool(tenant)[:1])
     tenant.ready()
     outside = tenants.outside(tenant.lab)
     with website(outside) as asked:
         for _ in range(3):
             assert curl(client, outside.address) == 200_000
-    assert set(asked) == {POOL[0]}
+    assert asked == pool(tenant)[:1] * 3
     assert traffic.reaches(client, outside.address, count=3)
 
 
 def test_a_name_server_outside_answers(tenant: tenants.Tenant) -> None:
     client = tenant.endpoint("a", "web", "h2", "10.0.1.2")
-    tenant.object("Gateway", "out", hosts=["h1"], addresses=[POOL[0]])
+    tenant.object("Gateway", "out", hosts=["h1"], addresses=pool(tenant)[:1])
     tenant.ready()
     outside = tenants.outside(tenant.lab)
     question = dns.DNS(id=7, rd=1, qd=dns.DNSQR(qname="mizar.example."))
@@ -93,30 +95,30 @@ def test_a_name_server_outside_answers(tenant: tenants.Tenant) -> None:
         asking.connect((outside.address, 53))
         asking.send(bytes(question))
         asked, sender = server.recvfrom(512)
-        assert sender[0] == POOL[0]
+        assert sender[0] == pool(tenant)[0]
         found = dns.DNS(asked)
         answer = dns.DNSRR(rrname=found.qd[0].qname, rdata="192.0.2.80")
         server.sendto(bytes(dns.DNS(id=found.id, qr=1, qd=found.qd, an=answer)), sender)
         assert dns.DNS(asking.recv(512)).an[0].rdata == "192.0.2.80"
 
 
-def test_two_tenants_with_the_same_addresses_and_ports_share_an_outside_address(
+def test_two_tenants_with_the_same_addresses_and_ports_meet_outside(
     lab_on_both: lab_module.Lab, new_tenant: NewTenant, tenant: tenants.Tenant
 ) -> None:
     other = new_tenant(lab_on_both)
     other.network("web", "10.0.1.0/24")
     outside = tenants.outside(lab_on_both)
     clients = []
-    for one, address in zip((tenant, other), POOL, strict=True):
+    for one in (tenant, other):
         clients.append(one.endpoint("a", "web", "h2", "10.0.1.2"))
-        one.object("Gateway", "out", hosts=["h1"], addresses=[address])
+        one.object("Gateway", "out", hosts=["h1"], addresses=pool(one)[:1])
         one.ready()
     with serving.tcp(outside, _WEB), contextlib.ExitStack() as held:
         connections = [
             held.enter_context(serving.Connection(client, outside.address, _WEB, source_port=5000))
             for client in clients
         ]
-        assert [one.answer.client for one in connections] == list(POOL)
+        assert [one.answer.client for one in connections] == [pool(tenant)[0], pool(other)[0]]
         assert all(one.echoes(b"z" * 50_000) for one in connections)
 
 
@@ -145,23 +147,23 @@ def test_every_host_masquerades(
 
 def test_a_floating_address_works_both_ways(tenant: tenants.Tenant) -> None:
     end = tenant.endpoint("a", "web", "h3", "10.0.1.2")
-    tenant.object("Gateway", "out", hosts=["h1", "h2"], addresses=list(POOL))
-    tenant.object("FloatingAddress", "public", gateway="out", address=FLOATING, endpoint="a")
+    tenant.object("Gateway", "out", hosts=["h1", "h2"], addresses=pool(tenant)[:2])
+    tenant.object("FloatingAddress", "public", gateway="out", address=pool(tenant)[2], endpoint="a")
     tenant.ready()
     outside = tenants.outside(tenant.lab)
     with serving.tcp(end, 8080):
-        answer = serving.ask(outside, FLOATING, 8080)
+        answer = serving.ask(outside, pool(tenant)[2], 8080)
     assert (answer.name, answer.client) == ("a", outside.address)
     with serving.tcp(outside, _WEB):
-        assert serving.ask(end, outside.address, _WEB).client == FLOATING
-    assert traffic.reaches(outside, FLOATING, count=3)
+        assert serving.ask(end, outside.address, _WEB).client == pool(tenant)[2]
+    assert traffic.reaches(outside, pool(tenant)[2], count=3)
 
 
 def test_a_port_is_forwarded_to_an_endpoint_and_to_a_service(tenant: tenants.Tenant) -> None:
     ends = [tenant.endpoint(f"b{i}", "web", f"h{2 + i}", f"10.0.1.{10 + i}") for i in range(2)]
     tenant.scaled("shop", "web", "10.0.1.100", ports=[80], backends=[{"name": end.short} for end in ends])
-    tenant.object("Gateway", "out", hosts=["h1"], addresses=[POOL[0]])
-    forward = {"gateway": "out", "address": POOL[0], "protocol": "TCP"}
+    tenant.object("Gateway", "out", hosts=["h1"], addresses=pool(tenant)[:1])
+    forward = {"gateway": "out", "address": pool(tenant)[0], "protocol": "TCP"}
     tenant.object("PortForward", "ssh", port=2222, endpoint="b0", targetPort=22, **forward)
     tenant.object("PortForward", "shop", port=8080, endpoint="shop", targetPort=80, **forward)
     tenant.ready()
@@ -170,10 +172,10 @@ def test_a_port_is_forwarded_to_an_endpoint_and_to_a_service(tenant: tenants.Ten
         for end in ends:
             up.enter_context(serving.tcp(end, 80))
         up.enter_context(serving.tcp(ends[0], 22))
-        assert serving.ask(outside, POOL[0], 2222).name == "b0"
+        assert serving.ask(outside, pool(tenant)[0], 2222).name == "b0"
         names = set()
         for _ in range(24):
-            with serving.Connection(outside, POOL[0], 8080) as connection:
+            with serving.Connection(outside, pool(tenant)[0], 8080) as connection:
                 assert connection.answer.client == outside.address
                 assert connection.echoes(b"z" * 20_000)
                 names.add(connection.answer.name)
@@ -182,30 +184,32 @@ def test_a_port_is_forwarded_to_an_endpoint_and_to_a_service(tenant: tenants.Ten
 
 def test_what_belongs_to_no_flow_is_dropped_and_counted(tenant: tenants.Tenant) -> None:
     tenant.endpoint("a", "web", "h2", "10.0.1.2")
-    tenant.object("Gateway", "out", hosts=["h1"], addresses=[POOL[0]])
+    tenant.object("Gateway", "out", hosts=["h1"], addresses=pool(tenant)[:1])
     tenant.ready()
     outside = tenants.outside(tenant.lab)
 
     since = counters.Since(tenant.lab)
-    assert not traffic.reaches(outside, POOL[0])
+    assert not traffic.reaches(outside, pool(tenant)[0])
     since.until("h1", "nat_unknown", 1)
 
 
 def test_flows_leave_a_dead_gateway_host(tenant: tenants.Tenant) -> None:
     client = tenant.endpoint("a", "web", "h4", "10.0.1.2")
-    tenant.object("Gateway", "out", hosts=["h1", "h2"], addresses=list(POOL))
+    tenant.object("Gateway", "out", hosts=["h1", "h2"], addresses=pool(tenant)[:2])
     tenant.ready()
     outside = tenants.outside(tenant.lab)
     with serving.tcp(outside, _WEB):
         seen = {serving.ask(client, outside.address, _WEB).client for _ in range(24)}
-        assert seen == set(POOL)  # spread over both
+        assert seen == set(pool(tenant)[:2])  # spread over both
         dead = tenants.host(tenant.lab, "h1")
         dead.run("ip", "link", "set", "eth0", "down")
         try:
 
             def all_by_the_other() -> bool:
                 with contextlib.suppress(TimeoutError):
-                    return {serving.ask(client, outside.address, _WEB).client for _ in range(8)} == {POOL[1]}
+                    return {serving.ask(client, outside.address, _WEB).client for _ in range(8)} == {
+                        pool(tenant)[1]
+                    }
                 return False
 
             netns.until(all_by_the_other, "h1 is left")
@@ -216,7 +220,7 @@ def test_flows_leave_a_dead_gateway_host(tenant: tenants.Tenant) -> None:
 def test_the_path_mtu_outside_reaches_the_endpoint(tenant: tenants.Tenant) -> None:
     """A narrow link outside: its router's error is translated, and the endpoint sends smaller packets."""
     client = tenant.endpoint("a", "web", "h3", "10.0.1.2")
-    tenant.object("Gateway", "out", hosts=["h1"], addresses=[POOL[0]])
+    tenant.object("Gateway", "out", hosts=["h1"], addresses=pool(tenant)[:1])
     tenant.ready()
     outside = tenants.outside(tenant.lab)
     # The outside host is a router to an address of its own behind a narrow route.
