@@ -155,7 +155,8 @@ enum mz_inner_mac {
 	MZ_MAC_PREFER = 0x064e, /* + IPv4 address. Destination: of all backends, rather this one */
 	MZ_MAC_PEER =
 		0x064f, /* + VNI, 3 bytes, + 0. Source: the IP source is in this other VPC. + 1: forwarded from there */
-	MZ_MAC_GATEWAY = 0x0650, /* + 0. Source: came in through a gateway */
+	MZ_MAC_GATEWAY =
+		0x0650, /* + 0. Destination: out of the VPC. Source: came in through a gateway */
 };
 
 /* ----------------------------------------------------------- verdicts */

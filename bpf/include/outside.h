@@ -129,6 +129,15 @@ static __always_inline mz_exit mz_nat_inward(struct mz_tuple4 *t, const struct m
 	return mz_leads_back(&t->key, to) ? MZ_GO_ON : mz_nat_remember(t, to);
 }
 
+/* An address of the VPC, or of a peer: nobody outside has it. */
+static __always_inline bool mz_is_inside(__u32 vni, __be32 addr)
+{
+	const struct mz_route *route = mz_route4_seek(vni, addr);
+
+	return route && (route->kind == MZ_ROUTE_DIVIDER || route->kind == MZ_ROUTE_NETWORK ||
+			 route->kind == MZ_ROUTE_NONE);
+}
+
 /* MZ_GO_ON: the packet has a place inside, @to, and may come in. Global: see mz_next_replica(). */
 __noinline mz_exit mz_nat_find_inside(struct __sk_buff *skb, struct mz_tuple4 *t,
 				      struct mz_flow4 *to)

@@ -153,6 +153,7 @@ class Controller:
             self._fleet.add(host.name, host.agent, address=host.address, expected=True)
         self._feed = feed.Feed(self._store, world=self.world, board=self._board, views=self._views, loop=loop)
         await self._resume_deletions()
+        self.pusher.when_pruned(bulk.keep)
         return self
 
     async def __aexit__(
@@ -342,6 +343,8 @@ class Controller:
             names = list(self._to_join)
             self._to_join.clear()
             await asyncio.shield(self._write(self._store.join, names))
+        # Connections of a thousand hosts would be looked at again and again, for 20 ms each time.
+        bulk.keep()
 
     # ------------------------------------------------------------ reading
 

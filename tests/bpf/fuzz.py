@@ -26,7 +26,7 @@ from scapy import utils
 from mizar.abi import layout
 from mizar.abi.layout import RouteKind, Table, VpcFlags
 from mizar.abi.verdicts import DROP_FIRST, Verdict
-from tests.bpf import endpoint_rows, named_rows, rows, transit_rows, world
+from tests.bpf import endpoint_rows, named_rows, rows, scaled_rows, transit_rows, world
 from tests.support import netns, packets
 from tests.support.machine import Hook, Machine, Run, number
 
@@ -42,6 +42,7 @@ _FORWARDED: Final = {
     Verdict.DIVIDED,
     Verdict.BOUNCED,
     Verdict.STALE,
+    Verdict.REDIRECTED,
 }
 _DELIVERED: Final = {Verdict.DELIVERED, Verdict.DELIVERED_HERE}
 _FORGETS: Final = {
@@ -71,12 +72,15 @@ def prepare(machine: Machine) -> None:
     machine.shards(world.NETWORK, world.SHARDS, [world.H2, world.US])
     machine.location(world.VNI, world.B, world.H4, slot=world.BOUNCER_SLOT)
     world.local_endpoint(machine, world.C)
+    scaled_rows.served(machine, backends=(world.A, world.B, world.C))
+    machine.location(world.VNI, scaled_rows.V, "0.0.0.0", slot=world.BOUNCER_SLOT)
+    scaled_rows.known(machine, proto=17)
 
 
 def corpus() -> dict[Hook, list[bytes]]:
     """Frames to begin with, by program."""
     found: dict[Hook, list[bytes]] = {hook: [] for hook in Hook}
-    for row in (*endpoint_rows.ROWS, *transit_rows.ROWS, *named_rows.ROWS):
+    for row in (*endpoint_rows.ROWS, *transit_rows.ROWS, *named_rows.ROWS, *scaled_rows.ROWS):
         for hook in row.hooks:
             found[hook].append(row.frame)
     return found
