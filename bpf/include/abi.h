@@ -196,7 +196,7 @@ enum mz_verdict {
 	MZ_V_NAT_OUT = 23,        /* translated, out of the VPC */
 	MZ_V_NAT_IN = 24,         /* translated, into the VPC */
 	MZ_V_OUTSIDE_ARP = 25,    /* answered for an outside address of ours */
-	MZ_V_ICMP_OUTSIDE = 26,   /* answered to the outside: fragmentation needed */
+	MZ_V_ICMP_OUTSIDE = 26,   /* answered to the outside: too big, TTL expired */
 	MZ_V_REDIRECT_TAKEN = 27, /* REDIRECT taken in, packet translated and on its way */
 	/* drops: endpoint program */
 	MZ_DROP_FIRST = 32,

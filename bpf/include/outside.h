@@ -17,7 +17,7 @@
 #include "router.h"
 #include "scaled.h"
 
-#define MZ_INWARD 0xf8u /* translated: MZ_EXIT(MZ_INWARD, VNI), and into that VPC next */
+#define MZ_INWARD 0xf7u /* translated: MZ_EXIT(MZ_INWARD, VNI), and into that VPC next */
 _Static_assert(MZ_VERDICT_MAX <= MZ_INWARD, "a verdict and MZ_INWARD fit one byte");
 
 static __always_inline const struct mz_outside4 *mz_outside4_get(__be32 addr)

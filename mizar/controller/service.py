@@ -38,6 +38,7 @@ from mizar.controller import (
     presence,
     pusher,
     roles,
+    sentries,
     status,
     subjects,
     views,
@@ -154,6 +155,10 @@ class Controller:
         self._feed = feed.Feed(self._store, world=self.world, board=self._board, views=self._views, loop=loop)
         await self._resume_deletions()
         self.pusher.when_pruned(bulk.keep)
+        watching = sentries.watch(
+            self.world, ask=self._fleet.unreached, tell=self._presence.lost, period=self._timing.look
+        )
+        self._sentries = asyncio.create_task(watching, name="sentries")
         return self
 
     async def __aexit__(
@@ -161,7 +166,7 @@ class Controller:
     ) -> None:
         self._feed.close()
         await self._fleet.close()
-        for task in (self._remover, self._joiner):
+        for task in (self._sentries, self._remover, self._joiner):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
