@@ -422,6 +422,13 @@ ERRORS: Final = (
         out=lambda found: _plain_error_is(found, src=O, dst=X, quoted=((X, 2000), (O, SESSION))),
     ),
     row(
+        "out: error about a session, from a router inside",
+        leaving(inet.ICMP(type=11) / become(sent(packets.tcp(2000, 1000), src=X, dst=A)), src="10.0.1.77"),
+        Verdict.NAT_OUT,
+        session(),
+        out=lambda found: _plain_error_is(found, src=O, dst=X, quoted=((X, 2000), (O, SESSION))),
+    ),
+    row(
         "out: error about nothing",
         leaving(inet.ICMP(type=3, code=3) / become(sent(packets.tcp(2000, 1000), src=X, dst=A))),
         Verdict.DROP_UNTRANSLATABLE,
