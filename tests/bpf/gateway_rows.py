@@ -422,6 +422,13 @@ ERRORS: Final = (
         out=lambda found: _plain_error_is(found, src=O, dst=X, quoted=((X, 2000), (O, SESSION))),
     ),
     row(
+        "out: error about a session, from a router inside",
+        leaving(inet.ICMP(type=11) / become(sent(packets.tcp(2000, 1000), src=X, dst=A)), src="10.0.1.77"),
+        Verdict.NAT_OUT,
+        session(),
+        out=lambda found: _plain_error_is(found, src=O, dst=X, quoted=((X, 2000), (O, SESSION))),
+    ),
+    row(
         "out: error about nothing",
         leaving(inet.ICMP(type=3, code=3) / become(sent(packets.tcp(2000, 1000), src=X, dst=A))),
         Verdict.DROP_UNTRANSLATABLE,
@@ -697,7 +704,7 @@ FIRST_HOP: Final = (
         "flow that came in, host down", Verdict.TO_GATEWAY, via(H3, came_in=True), down(H3), **_noted(PICKED)
     ),
     first("flow that is over", Verdict.TO_GATEWAY, via(OTHER, age_s=100), **_noted(PICKED)),
-    first("none is up", Verdict.DROP_NO_GATEWAY, down(*UPSTREAM)),
+    first("none is up", Verdict.TO_GATEWAY, down(*UPSTREAM), **_noted(PICKED)),
     first("none is known", Verdict.DROP_NO_GATEWAY, lambda machine: machine.shard(GATEWAYS, 0, [])),
     first(
         "no shard",
