@@ -26,7 +26,7 @@ from scapy import utils
 from mizar.abi import layout
 from mizar.abi.layout import RouteKind, Table, VpcFlags
 from mizar.abi.verdicts import DROP_FIRST, Verdict
-from tests.bpf import endpoint_rows, named_rows, rows, transit_rows, world
+from tests.bpf import endpoint_rows, named_rows, route_rows, rows, transit_rows, world
 from tests.support import netns, packets
 from tests.support.machine import Hook, Machine, Run, number
 
@@ -76,7 +76,7 @@ def prepare(machine: Machine) -> None:
 def corpus() -> dict[Hook, list[bytes]]:
     """Frames to begin with, by program."""
     found: dict[Hook, list[bytes]] = {hook: [] for hook in Hook}
-    for row in (*endpoint_rows.ROWS, *transit_rows.ROWS, *named_rows.ROWS):
+    for row in (*endpoint_rows.ROWS, *transit_rows.ROWS, *named_rows.ROWS, *route_rows.ROWS):
         for hook in row.hooks:
             found[hook].append(row.frame)
     return found

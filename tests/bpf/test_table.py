@@ -8,11 +8,17 @@ from typing import Final
 import pytest
 
 from mizar.abi.verdicts import Verdict
-from tests.bpf import endpoint_rows, gateway_rows, named_rows, rows, transit_rows, world
+from tests.bpf import endpoint_rows, gateway_rows, named_rows, route_rows, rows, transit_rows, world
 from tests.bpf.rows import Row
 from tests.support.machine import Hook, Machine
 
-ROWS: Final = (*endpoint_rows.ROWS, *transit_rows.ROWS, *gateway_rows.ROWS, *named_rows.ROWS)
+ROWS: Final = (
+    *endpoint_rows.ROWS,
+    *transit_rows.ROWS,
+    *gateway_rows.ROWS,
+    *named_rows.ROWS,
+    *route_rows.ROWS,
+)
 
 UNREACHABLE: Final = {Verdict.DROP_MALFORMED_ETH}
 """The kernel hands no program a frame that is shorter than its Ethernet header, not even a test's."""
