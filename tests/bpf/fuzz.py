@@ -23,7 +23,7 @@ from typing import Final
 
 from scapy import utils
 
-from mizar.abi import layout
+from mizar.abi import layout, macs
 from mizar.abi.layout import RouteKind, Table, VpcFlags
 from mizar.abi.verdicts import DROP_FIRST, Verdict
 from tests.bpf import endpoint_rows, named_rows, route_rows, rows, transit_rows, world
@@ -60,8 +60,9 @@ _LISTED: Final = {number(addr) for addr in (world.H2, world.H3, world.H4)}
 _OUR_ADDRESSES: Final = {number(addr) for addr in (world.A, world.A2)}
 
 
-def prepare(machine: Machine) -> None:
-    """We are everything at once, so that every branch can be reached."""
+def prepare(machine: Machine, *, routed: bool) -> None:
+    """We are everything at once, so that every branch can be reached. `routed`: A forwards, follows routes
+    of its own, and has peers."""
     machine.clear()
     world.endpoint_host(machine)
     world.divider(machine)
@@ -70,7 +71,9 @@ def prepare(machine: Machine) -> None:
     machine.route(world.VNI, "10.0.4.0/24", RouteKind.DIVIDER)
     machine.shards(world.NETWORK, world.SHARDS, [world.H2, world.US])
     machine.location(world.VNI, world.B, world.H4, slot=world.BOUNCER_SLOT)
-    world.local_endpoint(machine, world.C)
+    machine.endpoint(world.VNI, world.C, ifindex=99, mac=world.LOCAL_MAC, slot=world.LOCAL_SLOT)
+    if routed:
+        route_rows.everything(machine)
 
 
 def corpus() -> dict[Hook, list[bytes]]:
@@ -186,9 +189,18 @@ def _check_envelope(hook: Hook, run: Run) -> None:
     assert packets.OPTIONS + options <= len(frame)
     if hook is Hook.ENDPOINT:
         inner = frame[packets.OPTIONS + options :]
-        assert int.from_bytes(frame[46:49], "big") == world.VNI
-        assert int.from_bytes(inner[26:30], "big") in _OUR_ADDRESSES, "spoofed"
+        _check_source(int.from_bytes(frame[46:49], "big"), inner)
         assert int.from_bytes(inner[16:18], "big") == len(inner) - 14
+
+
+def _check_source(vni: int, inner: bytes) -> None:
+    """Whoever receives it knows from which VPC it comes, and learns no address that is not A's."""
+    spoofed = int.from_bytes(inner[26:30], "big") not in _OUR_ADDRESSES
+    if vni == world.VNI:
+        assert not spoofed or inner[6:12] == macs.via(number(world.A)), "spoofed"
+    else:
+        assert vni == named_rows.PEER_VNI
+        assert inner[6:12] == macs.peer(world.VNI, forwarded=spoofed), "spoofed"
 
 
 # ---------------------------------------------------------------- running
@@ -203,7 +215,7 @@ def run(
     deadline, turn = time.monotonic() + seconds, 0
     while turn < turns and time.monotonic() < deadline:
         if turn % 1000 == 0:
-            prepare(machine)
+            prepare(machine, routed=turn % 2000 == 1000)
         if turn % 10 == 0:
             machine.direct(world.VNI, "10.0.1.5", world.H4, age_ms=source.choice([0, 6000]))
         hook = source.choice(list(Hook))

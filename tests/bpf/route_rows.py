@@ -450,6 +450,23 @@ PEERS = (
     ),
 )
 
+
+def everything(machine: Machine) -> None:
+    """On top of A's host that divides and bounces."""
+    a_port(PortFlags.ROUTES | PortFlags.FORWARDS)(machine)
+    for setup in (
+        own("10.0.0.0/16", RouteKind.DIVIDER),
+        to_appliance("10.0.2.0/24", F),
+        to_appliance("172.16.0.0/12", NEAR_F),
+        own("10.0.3.0/24", RouteKind.BLACKHOLE),
+        own("10.8.0.0/16", RouteKind.DIVIDER, target=PEER_VNI),
+        peer_divider,
+        we_bounce_for_peer(US),
+        known(),
+    ):
+        setup(machine)
+
+
 # ---------------------------------------------------------------- peers, at a divider
 
 
