@@ -155,7 +155,8 @@ enum mz_inner_mac {
 	MZ_MAC_PREFER = 0x064e, /* + IPv4 address. Destination: of all backends, rather this one */
 	MZ_MAC_PEER =
 		0x064f, /* + VNI, 3 bytes, + 0. Source: the IP source is in this other VPC. + 1: forwarded from there */
-	MZ_MAC_GATEWAY = 0x0650, /* + 0. Source: came in through a gateway */
+	MZ_MAC_GATEWAY =
+		0x0650, /* + 0. Destination: out of the VPC. Source: came in through a gateway */
 };
 
 /* ----------------------------------------------------------- verdicts */
@@ -195,7 +196,7 @@ enum mz_verdict {
 	MZ_V_NAT_OUT = 23,        /* translated, out of the VPC */
 	MZ_V_NAT_IN = 24,         /* translated, into the VPC */
 	MZ_V_OUTSIDE_ARP = 25,    /* answered for an outside address of ours */
-	MZ_V_ICMP_OUTSIDE = 26,   /* answered to the outside: fragmentation needed */
+	MZ_V_ICMP_OUTSIDE = 26,   /* answered to the outside: too big, TTL expired */
 	MZ_V_REDIRECT_TAKEN = 27, /* REDIRECT taken in, packet translated and on its way */
 	/* drops: endpoint program */
 	MZ_DROP_FIRST = 32,

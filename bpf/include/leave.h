@@ -36,9 +36,12 @@ __noinline mz_exit mz_to_gateway(struct __sk_buff *skb, const struct mz_outgoing
 	return MZ_EXIT(MZ_V_TO_GATEWAY, mz_send(config, next.via));
 }
 
-static __always_inline mz_exit mz_leave_vpc(struct __sk_buff *skb, const struct mz_outgoing *out)
+static __always_inline mz_exit mz_leave_vpc(struct __sk_buff *skb, struct mz_outgoing *out)
 {
-	mz_exit exit = mz_to_gateway(skb, out);
+	mz_exit exit;
+
+	mz_mac_set_kind(out->dst, MZ_MAC_GATEWAY, 0);
+	exit = mz_to_gateway(skb, out);
 
 	if (exit != MZ_GO_ON)
 		return exit;

@@ -126,15 +126,6 @@ __noinline mz_exit mz_nat_bind(const struct mz_flow_key4 *key, struct mz_flow4 *
 
 /* ------------------------------------------------------------ out */
 
-/* An address of the VPC, or of a peer: nobody outside has it. */
-static __always_inline bool mz_is_inside(__u32 vni, __be32 addr)
-{
-	const struct mz_route *route = mz_route4_seek(vni, addr);
-
-	return route && (route->kind == MZ_ROUTE_DIVIDER || route->kind == MZ_ROUTE_NETWORK ||
-			 route->kind == MZ_ROUTE_NONE);
-}
-
 /* The session that the packet belongs to, if it has one of @kind. */
 static __always_inline bool mz_nat_session(const struct mz_tuple4 *t, __u32 kind,
 					   struct mz_flow4 *to)

@@ -17,7 +17,7 @@
 #include "router.h"
 #include "scaled.h"
 
-#define MZ_INWARD 0xf8u /* translated: MZ_EXIT(MZ_INWARD, VNI), and into that VPC next */
+#define MZ_INWARD 0xf7u /* translated: MZ_EXIT(MZ_INWARD, VNI), and into that VPC next */
 _Static_assert(MZ_VERDICT_MAX <= MZ_INWARD, "a verdict and MZ_INWARD fit one byte");
 
 static __always_inline const struct mz_outside4 *mz_outside4_get(__be32 addr)
@@ -127,6 +127,15 @@ static __always_inline mz_exit mz_nat_inward(struct mz_tuple4 *t, const struct m
 	to->dst = forward->addr;
 	to->dport = forward->port;
 	return mz_leads_back(&t->key, to) ? MZ_GO_ON : mz_nat_remember(t, to);
+}
+
+/* An address of the VPC, or of a peer: nobody outside has it. */
+static __always_inline bool mz_is_inside(__u32 vni, __be32 addr)
+{
+	const struct mz_route *route = mz_route4_seek(vni, addr);
+
+	return route && (route->kind == MZ_ROUTE_DIVIDER || route->kind == MZ_ROUTE_NETWORK ||
+			 route->kind == MZ_ROUTE_NONE);
 }
 
 /* MZ_GO_ON: the packet has a place inside, @to, and may come in. Global: see mz_next_replica(). */

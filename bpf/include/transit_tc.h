@@ -86,21 +86,23 @@ static __always_inline mz_exit mz_tc_arrive(struct __sk_buff *skb, const struct 
 	return MZ_EXIT(MZ_V_DELIVERED, mz_deliver(endpoint));
 }
 
-/* An endpoint's host took us for the gateway, not for the host of the destination. Global: see
- * mz_next_replica(). */
-__noinline int mz_leaves_vpc(const struct mz_wire *w)
+/* Is this host a gateway of the VPC? Global: see mz_next_replica(). */
+__noinline mz_exit mz_is_way_out(__u32 vni)
 {
-	const struct mz_vpc *vpc;
+	const struct mz_vpc *vpc = mz_vpc_get(vni);
 
-	if (!w || w->hop != MZ_HOP_NONE || w->inner_dst != w->ip_dst || w->peer_vni ||
-	    w->from_gateway)
-		return false;
-	vpc = mz_vpc_get(w->vni);
-	return vpc && vpc->flags & MZ_VPC_F_GATEWAY && !mz_is_inside(w->vni, w->ip_dst);
+	if (!vpc)
+		return MZ_DROP_UNKNOWN_VNI;
+	return vpc->flags & MZ_VPC_F_GATEWAY ? MZ_GO_ON : MZ_DROP_NO_GATEWAY;
 }
 
+/* An endpoint's host has sent it to us as the gateway. */
 static __always_inline mz_exit mz_tc_leave_vpc(struct __sk_buff *skb, const struct mz_wire *w)
 {
+	mz_exit exit = mz_is_way_out(w->vni);
+
+	if (exit != MZ_GO_ON)
+		return exit;
 	if (!mz_ecn_unwrap(skb, w))
 		return MZ_DROP_ECN;
 	return mz_decap(skb, w->opts) ? mz_nat_out(skb, w->vni) : MZ_DROP_HELPER;
@@ -207,7 +209,7 @@ static __always_inline mz_exit mz_tc_judge(struct __sk_buff *skb)
 	endpoint = mz_endpoint4_get(&key);
 	if (endpoint)
 		return mz_tc_arrive(skb, &w, endpoint);
-	if (mz_leaves_vpc(&w))
+	if (w.to_gateway && w.hop == MZ_HOP_NONE)
 		return mz_tc_leave_vpc(skb, &w);
 	if (w.hop == MZ_HOP_NONE || w.hop == MZ_HOP_PROBE)
 		return mz_stale(skb, &w);

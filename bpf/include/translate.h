@@ -8,7 +8,7 @@
  *  - SCTP has a CRC32c over ports but not addresses (RFC 9260 s6.8), which cannot be updated without
  *    reading the whole packet: its ports cannot change.
  *  - An ICMP error is translated with what it quotes (RFC 5508 REQ-4); a router that has sent it stays its
- *    source. The quoted header's checksum follows, so within the error's own the addresses cancel out.
+ *    source, but outside. The quoted header's checksum follows, so within the error's own the addresses cancel out.
  */
 #ifndef MIZAR_TRANSLATE_H
 #define MIZAR_TRANSLATE_H
@@ -147,8 +147,10 @@ static __always_inline bool mz_translate_quoted(struct __sk_buff *skb, const str
 static __always_inline bool mz_translate_error(struct __sk_buff *skb, const struct mz_tuple4 *t,
 					       const struct mz_flow4 *to, __u32 addrs)
 {
+	/* Outside nobody knows a router of ours inside, RFC 5508 REQ-5. */
+	bool stays = t->from != t->key.src && to->vni;
 	struct mz_addrs outer = {
-		.src = t->from == t->key.src ? to->src : t->from,
+		.src = stays ? t->from : to->src,
 		.dst = to->dst,
 	};
 	__u32 diff = mz_csum_diff(mz_csum_swap(t->from, outer.src) +

@@ -39,7 +39,7 @@ struct mz_wire {
 	__be32 rts;  /* underlay address in the RTS option */
 	__be32 ip_src;
 	__be32 ip_dst;
-	/* The endpoints meant, by MAC if one is named there, else by IP. Source 0: none. */
+	/* The endpoints meant, by MAC if one is named there, else by IP. 0: none. */
 	__be32 inner_src;
 	__be32 inner_dst;
 	__be32 prefer;  /* destination MAC: of all backends rather this one; or 0 */
@@ -49,6 +49,7 @@ struct mz_wire {
 	__u8 inner_tos;
 	__u8 flags;        /* MZ_GENEVE_F_* */
 	__u8 from_gateway; /* source MAC: came in through a gateway */
+	__u8 to_gateway;   /* destination MAC: out of the VPC; no endpoint is meant */
 };
 
 /* Bytes of the inner frame, the unit of mz_stats. */
@@ -88,13 +89,17 @@ static __always_inline mz_exit mz_wire_outer(void *data, void *end, const struct
 	return mz_is_other(mz_host_get(w->src)) ? MZ_GO_ON : MZ_DROP_FOREIGN_PEER;
 }
 
-/* A destination MAC that names an endpoint. */
+/* A destination MAC that names an endpoint, or a gateway. */
 static __always_inline void mz_wire_to(const __u16 *mac, struct mz_wire *w)
 {
-	if (mz_mac_is_kind(mac, MZ_MAC_VIA))
+	if (mz_mac_is_kind(mac, MZ_MAC_VIA)) {
 		w->inner_dst = mz_mac_argument(mac);
-	else if (mz_mac_is_kind(mac, MZ_MAC_PREFER))
+	} else if (mz_mac_is_kind(mac, MZ_MAC_PREFER)) {
 		w->prefer = mz_mac_argument(mac);
+	} else if (mz_mac_is_kind(mac, MZ_MAC_GATEWAY)) {
+		w->to_gateway = true;
+		w->inner_dst = 0;
+	}
 }
 
 /* A source MAC that names an endpoint, a VPC or a gateway. */

@@ -132,7 +132,12 @@ def _shard(key: Any, value: Any, _: int) -> Row:
 
 
 def _location(key: Any, value: Any, _: int) -> Row:
-    return _addr_key(key) | {"host": address4(int(value["host"])), "slot": int(value["slot"])}
+    host = int(value["host"])
+    return _addr_key(key) | {
+        "host": address4(host) if host else None,
+        "scaled": not host,
+        "slot": int(value["slot"]),
+    }
 
 
 def _endpoint(key: Any, value: Any, _: int) -> Row:

@@ -2,8 +2,8 @@
 """MACs of inner Ethernet headers that say which endpoint is meant: enum mz_inner_mac of bpf/include/abi.h.
 
 What holds:
- - A destination names an endpoint (via) or prefers a backend; a source names who forwarded, the VPC of the IP
-   source, or a gateway. Any other MAC, and one in the wrong place, says nothing.
+ - A destination names an endpoint (via) or a gateway, or prefers a backend; a source names who forwarded, the
+   VPC of the IP source, or a gateway. Any other MAC, and one in the wrong place, says nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mizar.abi import layout
 _MAC: Final = struct.Struct(">HI")
 
 GATEWAY: Final = _MAC.pack(layout.InnerMac.GATEWAY, 0)
-"""Source: came in through a gateway; its IP source is no endpoint."""
+"""Destination: out of the VPC. Source: came in through a gateway, and its IP source is no endpoint."""
 
 
 def via(address: int) -> bytes:

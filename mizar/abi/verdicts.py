@@ -54,7 +54,7 @@ class Verdict(enum.IntEnum):
     NAT_OUT = 23, "translated, out of the VPC"
     NAT_IN = 24, "translated, into the VPC"
     OUTSIDE_ARP = 25, "ARP request for an outside address answered"
-    ICMP_OUTSIDE = 26, "from outside, too big: sender told the MTU"
+    ICMP_OUTSIDE = 26, "from outside, too big or TTL expired: sender told"
     REDIRECT_TAKEN = 27, "backend learnt from a bouncer, packet sent on to it"
     # drops: endpoint program
     DROP_MALFORMED_ETH = 32, "Ethernet header cut short"

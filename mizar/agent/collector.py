@@ -31,7 +31,7 @@ CROWDED: Final = 0.9
 
 _PAUSE: Final = 0.005
 """Seconds for others, after each batch."""
-_DELETED_AT_ONCE: Final = 512
+_DELETED_AT_ONCE: Final = 256
 _log: Final = logging.getLogger(__name__)
 
 

@@ -35,6 +35,8 @@ class Timing:
     away: float = 2.0
     """A gateway host whose agent has not answered for so long is away: another one answers for the outside
     addresses that it has answered for."""
+    look: float = 1.0
+    """Between two questions to neighbours of gateway hosts whether those answer."""
     gather: float = 1.5
     """Longest wait for live counters of all agents together; who is later is left out."""
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -13,6 +14,7 @@ from mizar import errors
 from mizar.controller import config
 from mizar.controller.pusher import Pusher
 from mizar.controller.worker import Connect, Session, Worker
+from mizar.model import addresses
 from mizar.rpc import wire
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
@@ -171,6 +173,18 @@ class Fleet:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return found
+
+    async def unreached(self, name: str) -> frozenset[int] | None:
+        """Underlay addresses of hosts that do not answer this one; None if it does not say."""
+        found: list[str] = []
+        try:
+            async with asyncio.timeout(self._timing.connect):
+                async for page in self.table(name, "hosts"):
+                    found += [row["address"] for row in map(json.loads, page) if "down" in row["flags"]]
+        except (errors.MizarError, TimeoutError) as failure:
+            _log.debug("host %s does not say whom it reaches: %s", name, failure)
+            return None
+        return frozenset(map(addresses.parse, found))
 
     def table(self, name: str, table: str) -> AsyncIterator[list[str]]:
         """Pages of rows of one table of one host."""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which gateway hosts are away, so that others answer for what they would answer for.
 
-A host is away when its agent has been for a while: an agent that is started again is not worth a move. It is
-back as soon as it is connected and has all its tables.
+A host is away when its agent has been for a while (an agent that is started again is not worth a move), or
+when its neighbours say that it does not answer (sentries). It is back as soon as it is connected, has all its
+tables and is not said to be lost.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ class Presence:
         self._later = later
         self._patience = patience
         self._doubted: set[str] = set()
+        self._lost: set[str] = set()
+
+    def lost(self, names: set[str]) -> None:
+        """What neighbours say: these hosts do not answer, all others do."""
+        turned, self._lost = self._lost ^ names, names
+        self.look(sorted(turned))
 
     def look(self, names: Iterable[str]) -> None:
         """These hosts have turned, or lead out of a VPC from now on."""
@@ -40,7 +47,9 @@ class Presence:
             host = self._world.hosts.get(name)
             if host is None or not (host.gateways or name in self._world.away):
                 continue
-            if self._is_away(name):
+            if name in self._lost:
+                self._give_up(name)
+            elif self._is_away(name):
                 self._doubt(name)
             elif name in self._world.away and self._has_all(name):
                 self._plan(planner.Change(away={name: False}))
@@ -52,7 +61,8 @@ class Presence:
 
     def _give_up(self, name: str) -> None:
         self._doubted.discard(name)
-        if name in self._world.hosts and self._is_away(name):
+        known = name in self._world.hosts and name not in self._world.away
+        if known and (name in self._lost or self._is_away(name)):
             self._plan(planner.Change(away={name: True}))
 
     def _is_away(self, name: str) -> bool:

@@ -38,6 +38,7 @@ from mizar.controller import (
     presence,
     pusher,
     roles,
+    sentries,
     status,
     subjects,
     views,
@@ -153,6 +154,11 @@ class Controller:
             self._fleet.add(host.name, host.agent, address=host.address, expected=True)
         self._feed = feed.Feed(self._store, world=self.world, board=self._board, views=self._views, loop=loop)
         await self._resume_deletions()
+        self.pusher.when_pruned(bulk.keep)
+        watching = sentries.watch(
+            self.world, ask=self._fleet.unreached, tell=self._presence.lost, period=self._timing.look
+        )
+        self._sentries = asyncio.create_task(watching, name="sentries")
         return self
 
     async def __aexit__(
@@ -160,7 +166,7 @@ class Controller:
     ) -> None:
         self._feed.close()
         await self._fleet.close()
-        for task in (self._remover, self._joiner):
+        for task in (self._sentries, self._remover, self._joiner):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -342,6 +348,8 @@ class Controller:
             names = list(self._to_join)
             self._to_join.clear()
             await asyncio.shield(self._write(self._store.join, names))
+        # Connections of a thousand hosts would be looked at again and again, for 20 ms each time.
+        bulk.keep()
 
     # ------------------------------------------------------------ reading
 

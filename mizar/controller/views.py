@@ -62,11 +62,14 @@ class Views:
             case objects.Endpoint():
                 more["backends"] = views_services.backends(self._world, self._health, subject)
             case objects.Gateway():
-                more["hosts"] = views_services.gateway_hosts(self._world, subject, is_up=self._is_up)
+                more["hosts"] = views_services.gateway_hosts(self._world, subject, is_up=self._leads_out)
             case objects.FloatingAddress() | objects.PortForward():
                 more["host"] = views_services.answering(self._world, subject)
         assert obj.status is not None  # the store says something of each
         return obj.model_copy(update={"status": obj.status.model_copy(update=more)})
+
+    def _leads_out(self, host: str) -> bool:
+        return self._is_up(host) and host not in self._world.away
 
     def _is_up(self, host: str) -> bool:
         queue = self._pusher.hosts.get(host)

@@ -241,9 +241,9 @@ def _address_sets(locations: Iterable[list[int]]) -> list[node_pb2.AddressSet]:
 # ----------------------------------------------------------------- refusals
 
 
-_EXACT: Final = {Table.HOSTS, Table.VPCS, Table.NETWORKS, Table.ENDPOINTS}
-"""Tables whose entries agents apply one by one. The others are written in batches, where an error may stand
-for rows after it, too."""
+_COLUMNS: Final = {Table.ROUTES, Table.SHARDS, Table.LOCATIONS}
+"""Tables that agents write in batches, where an error may stand for rows after it, too. Entries of the others
+are applied one by one."""
 
 
 def _text(key: Key) -> str:
@@ -251,6 +251,8 @@ def _text(key: Key) -> str:
     table, *parts = key
     if table is Table.HOSTS:
         return addresses.to_text(parts[0])  # type: ignore[arg-type]  # a host's key is (table, address)
+    if table in wire_services.TABLES:
+        return wire_services.key_text(key)
     return "/".join(map(str, parts))
 
 
@@ -266,7 +268,7 @@ def refused(message: Outgoing, ack: node_pb2.SyncAck) -> Mapping[Key, str]:
     if message.mode is Mode.PRUNE:
         return {(): ack.errors[0].message}
     sent = [row.key for row in message.upserts] + message.removals
-    exact = {(str(key[0]), _text(key)): key for key in sent if key[0] in _EXACT}
+    exact = {(str(key[0]), _text(key)): key for key in sent if key[0] not in _COLUMNS}
     found: dict[Key, str] = {}
     for error in ack.errors:
         key = exact.get((error.table, error.key))

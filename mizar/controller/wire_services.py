@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from mizar.abi import decode
+from mizar.model import addresses
 from mizar.plan import rows
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
@@ -97,6 +99,35 @@ def forward_key(address: int, port: int, protocol: int) -> node_pb2.PortForwardK
 
 def check_key(vpc: str, endpoint: str, service: str) -> node_pb2.CheckKey:
     return node_pb2.CheckKey(endpoint=node_pb2.EndpointKey(vpc=vpc, name=endpoint), service=service)
+
+
+TABLES: Final = frozenset(
+    (
+        rows.Table.SERVICES,
+        rows.Table.GATEWAYS,
+        rows.Table.FLOATING,
+        rows.Table.FORWARDS,
+        rows.Table.CHECKS,
+    )
+)
+
+
+def key_text(key: rows.Key) -> str:
+    """A key of one of these tables as agents print it in errors."""
+    match key:
+        case rows.Table.SERVICES, int(vni), int(address), int(port), int(protocol):
+            return f"{vni}/{_outlet(address, port, protocol)}"
+        case rows.Table.FLOATING, int(address):
+            return addresses.to_text(address)
+        case rows.Table.FORWARDS, int(address), int(port), int(protocol):
+            return _outlet(address, port, protocol)
+        case rows.Table.CHECKS, vpc, endpoint, service:
+            return f"{vpc}/{endpoint} for {service}"
+    return str(key[1])
+
+
+def _outlet(address: int, port: int, protocol: int) -> str:
+    return f"{addresses.to_text(address)}:{port}/{decode.PROTOCOLS.get(protocol, str(protocol))}"
 
 
 def remove(message: node_pb2.Keys, table: rows.Table, gone: Iterable[list[Any]]) -> None:

@@ -49,6 +49,10 @@ class Lab:
         if namespaces.path_of(made).exists():  # found without the controller, which may be stopped
             return made
         found = self.client.get(kinds.Ref(kinds.ENDPOINT, vpc, name))
+        if found["spec"].get("type") == "scaled":
+            raise errors.InvalidError(
+                f"endpoint {full_name!r} is scaled: it is nowhere; name a backend of it"
+            )
         netns = (found.get("status") or {}).get("netns") or found["spec"].get("netns")
         if not netns:
             raise errors.UnavailableError(f"endpoint {full_name!r} has no namespace yet: it is not ready")

@@ -51,6 +51,14 @@ def collector_paused() -> Iterator[None]:
                     gc.enable()
 
 
+def keep() -> None:
+    """What there is now will stay for long, so the collector need not look at it again. What is garbage by
+    then is found first, but for what has been there for a while."""
+    if gc.isenabled():
+        gc.collect(1)
+        gc.freeze()
+
+
 def tuples(cls: type[_T], *columns: Iterable[Any]) -> list[_T]:
     """Named tuples from their columns, of which one at least has an end: without the call of a constructor
     for each they cost half."""

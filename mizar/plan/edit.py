@@ -186,17 +186,27 @@ class Edit:
 
     def _compare_item(self, before: items.Rows, after: items.Rows) -> None:
         for host, wanted in after.items():
-            known = {row.key: row for row in before.get(host, ())}
+            had = before.get(host)
+            if had is None:
+                had = self._take_over(host, before)
+            known = {row.key: row for row in had}
             for row in wanted:
-                old = known.get(row.key)
+                old = known.pop(row.key, None)
                 if old != row:
-                    stage = items.stage(row, old, new=not before, new_here=not known)
-                    self.upsert(stage, host, row)
+                    self.upsert(items.stage(row, old, new=not before), host, row)
+            for key in known:
+                self.remove(host, key)
         for host, had in before.items():
-            kept = {row.key for row in after.get(host, ())}
-            for row in had:
-                if row.key not in kept:
+            if host not in after:
+                for row in had:
                     self.remove(host, row.key)
+
+    def _take_over(self, host: str, before: items.Rows) -> tuple[items.ItemRow, ...]:
+        """A new bouncer of a service says at first what the others say: new backends are not there yet."""
+        others = tuple(row for row in next(iter(before.values()), ()) if isinstance(row, rows.ServiceRow))
+        for row in others:
+            self.upsert(Stage.BOUNCERS, host, row)
+        return others
 
 
 class _Routes:

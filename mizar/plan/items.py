@@ -53,12 +53,10 @@ def item_of(row: ItemRow) -> Item:
             return state.Forward((row.address, row.port, row.protocol))
 
 
-def stage(row: ItemRow, before: ItemRow | None, *, new: bool, new_here: bool) -> Stage:
-    """When a row is given. `new`: its item had no rows anywhere; `new_here`: it had none on this host."""
-    if isinstance(row, rows.ServiceRow):
-        if new:
-            return Stage.ENDPOINTS  # its location follows
-        return Stage.BOUNCERS if new_here else Stage.MOVES
+def stage(row: ItemRow, before: ItemRow | None, *, new: bool) -> Stage:
+    """When a row is given. `new`: its item had no rows anywhere."""
+    if new and isinstance(row, rows.ServiceRow):
+        return Stage.ENDPOINTS  # its location follows
     if isinstance(row, rows.FloatingRow | rows.ForwardRow) and isinstance(before, type(row)):
         return Stage.BREAK if before.answers and not row.answers else Stage.MOVES
     return Stage.MOVES

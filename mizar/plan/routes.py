@@ -29,9 +29,8 @@ def of_vpc(
     if not uses or vpc.routing is routing.NOTHING:
         return _longest_first(implied) if vpc.peers else tuple(implied)
     here = _Here(world, vpc, host, divides=divides)
-    declared = [here.row(route, 0, implied) for route in vpc.routing.shared]
-    declared += [here.row(route, 0, implied) for route in vpc.routing.transit if here.leads_out_by(route)]
-    return _longest_first([*implied, *declared, *here.own_tables(implied)])
+    shared = [here.row(route, 0, implied) for route in vpc.routing.shared]
+    return _longest_first([*implied, *shared, *here.own_tables(implied)])
 
 
 def of_network(network: state.NetworkState) -> tuple[rows.RouteRow, ...]:
@@ -47,10 +46,6 @@ class _Here:
         self._vpc = vpc
         self._host = host
         self._divides = divides
-
-    def leads_out_by(self, route: facts.RouteFact) -> bool:
-        gateway = self._vpc.gateways.get(route.target)
-        return gateway is not None and self._host in gateway.hosts
 
     def row(self, route: facts.RouteFact, table: int, implied: Sequence[rows.RouteRow]) -> rows.RouteRow:
         """A route whose target is not there swallows its packets: they must not find another way."""

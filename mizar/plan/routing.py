@@ -32,9 +32,6 @@ class Routing(NamedTuple):
     own: Mapping[int, Routes]
     shared: tuple[facts.RouteFact, ...]
     """Those that can be rows of the VPC, longest prefix first."""
-    transit: tuple[facts.RouteFact, ...]
-    """Routes of networks to gateways that the VPC has not: the hosts of those gateways need them as rows of
-    the VPC, since packets that have come to them are in no network's table."""
     split: bool
 
     def owns(self, network: int) -> bool:
@@ -45,7 +42,7 @@ class Routing(NamedTuple):
         return self.own.get(network, self.main)
 
 
-NOTHING: Final = Routing({}, {}, (), (), split=False)
+NOTHING: Final = Routing({}, {}, (), split=False)
 
 
 def routing(
@@ -72,14 +69,8 @@ def routing(
     if not main and not own:
         return NOTHING
     shared = _longest_first(route for route in main.values() if not _needs_own_table(route, cidrs))
-    transit = _longest_first(
-        route
-        for routes in own.values()
-        for route in routes.values()
-        if route.kind == GATEWAY and route.to not in main and not _is_inside(route.to, cidrs)
-    )
     split = any(route.kind != PEER and _needs_own_table(route, cidrs) for route in main.values())
-    return Routing(main, own, shared, transit, split=split or bool(transit))
+    return Routing(main, own, shared, split=split)
 
 
 def _needs_own_table(route: facts.RouteFact, cidrs: Iterable[addresses.Prefix]) -> bool:

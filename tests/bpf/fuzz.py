@@ -13,6 +13,7 @@ A run is repeated by its seed; a failure prints the seed, the turn and the packe
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import random
 import struct
@@ -24,9 +25,18 @@ from typing import Final
 from scapy import utils
 
 from mizar.abi import layout, macs
-from mizar.abi.layout import RouteKind, Table, VpcFlags
+from mizar.abi.layout import ConfigFlags, RouteKind, Table, VpcFlags
 from mizar.abi.verdicts import DROP_FIRST, Verdict
-from tests.bpf import endpoint_rows, named_rows, route_rows, rows, transit_rows, world
+from tests.bpf import (
+    endpoint_rows,
+    gateway_rows,
+    named_rows,
+    route_rows,
+    rows,
+    scaled_rows,
+    transit_rows,
+    world,
+)
 from tests.support import netns, packets
 from tests.support.machine import Hook, Machine, Run, number
 
@@ -42,6 +52,8 @@ _FORWARDED: Final = {
     Verdict.DIVIDED,
     Verdict.BOUNCED,
     Verdict.STALE,
+    Verdict.REDIRECTED,
+    Verdict.TO_GATEWAY,
 }
 _DELIVERED: Final = {Verdict.DELIVERED, Verdict.DELIVERED_HERE}
 _FORGETS: Final = {
@@ -53,10 +65,12 @@ _FORGETS: Final = {
     Verdict.DROP_NO_ENDPOINT,
     Verdict.DROP_UNKNOWN_HOST,
     Verdict.DROP_NOT_HERE,
+    Verdict.DROP_NO_GATEWAY,
 }
 """Drops of stale packets, which may leave as a message."""
 
 _LISTED: Final = {number(addr) for addr in (world.H2, world.H3, world.H4)}
+_OUTSIDE: Final = {number(addr) for addr in (gateway_rows.O, gateway_rows.F)}
 _OUR_ADDRESSES: Final = {number(addr) for addr in (world.A, world.A2)}
 
 
@@ -72,14 +86,40 @@ def prepare(machine: Machine, *, routed: bool) -> None:
     machine.shards(world.NETWORK, world.SHARDS, [world.H2, world.US])
     machine.location(world.VNI, world.B, world.H4, slot=world.BOUNCER_SLOT)
     machine.endpoint(world.VNI, world.C, ifindex=99, mac=world.LOCAL_MAC, slot=world.LOCAL_SLOT)
+    scaled_rows.served(machine, backends=(world.A, world.B, world.C))
+    machine.location(world.VNI, scaled_rows.V, "0.0.0.0", slot=world.BOUNCER_SLOT)
+    scaled_rows.known(machine, proto=17)
+    _be_gateway(machine)
     if routed:
         route_rows.everything(machine)
+
+
+def _be_gateway(machine: Machine) -> None:
+    """Of the VPC too, beside H2; O is forwarded to A, to the scaled endpoint and to nobody."""
+    machine.config(world.US, mac=world.NIC_MAC, flags=ConfigFlags.GATEWAY)
+    flags = VpcFlags.DIVIDER | VpcFlags.ENDPOINTS | VpcFlags.GATEWAY
+    machine.vpc(world.VNI, dividers=[world.H3, world.US], flags=flags, slot=world.DIVIDER_SLOT)
+    machine.route(world.VNI, "0.0.0.0/0", RouteKind.GATEWAY, network=gateway_rows.GATEWAYS)
+    machine.shard(gateway_rows.GATEWAYS, 0, [world.H2, world.US])
+    machine.gateway(world.VNI, [gateway_rows.O], slot=gateway_rows.GATEWAY_SLOT)
+    machine.floating(world.VNI, world.B, gateway_rows.F)
+    for port, inside in ((2222, (world.A, 22)), (2223, (world.A, 22)), (8000, (scaled_rows.V, 80))):
+        machine.forward((gateway_rows.O, port), world.VNI, inside)
+    gateway_rows.session()(machine)
 
 
 def corpus() -> dict[Hook, list[bytes]]:
     """Frames to begin with, by program."""
     found: dict[Hook, list[bytes]] = {hook: [] for hook in Hook}
-    for row in (*endpoint_rows.ROWS, *transit_rows.ROWS, *named_rows.ROWS, *route_rows.ROWS):
+    tables = (
+        endpoint_rows.ROWS,
+        transit_rows.ROWS,
+        named_rows.ROWS,
+        route_rows.ROWS,
+        scaled_rows.ROWS,
+        gateway_rows.ROWS,
+    )
+    for row in itertools.chain.from_iterable(tables):
         for hook in row.hooks:
             found[hook].append(row.frame)
     return found
@@ -159,7 +199,20 @@ def check(hook: Hook, frame: bytes, run: Run) -> None:
     left = run.action in (rows.REDIRECT, rows.XDP_TX)
     if left and (run.verdict in _FORWARDED or run.verdict in _FORGETS):
         _check_envelope(hook, run)
+    if run.verdict in (Verdict.NAT_OUT, Verdict.ICMP_OUTSIDE):
+        assert int.from_bytes(run.frame[26:30], "big") in _OUTSIDE, "an inside address has left"
+    if run.verdict is Verdict.NAT_IN:
+        _check_entered(run)
     assert run.counted == len(frame)
+
+
+def _check_entered(run: Run) -> None:
+    """In an envelope it says that it came in; else it is delivered here."""
+    if run.frame[6:12] == layout.ROUTER_MAC:
+        return
+    _check_envelope(Hook.TC, run)
+    inner = packets.OPTIONS + (run.frame[42] & 0x3F) * 4
+    assert run.frame[inner + 6 : inner + 12] == macs.GATEWAY, "comes as an endpoint's"
 
 
 def _check_action(hook: Hook, run: Run) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from scapy import utils
 from scapy.layers import inet, l2, sctp
 
-from mizar.abi import geneve, hashes, layout
+from mizar.abi import geneve, hashes, layout, macs
 from mizar.abi.geneve import Rts
 from mizar.abi.layout import ConfigFlags, FlowKind, GatewayFlags, Hop, RouteKind, VpcFlags
 from mizar.abi.verdicts import Verdict
@@ -34,7 +34,7 @@ GATEWAYS: Final = 99
 GATEWAY_SLOT: Final = 7
 NEIGHBOUR: Final = packets.WIRE.src
 """The router outside."""
-GATEWAY_MAC: Final = f"06:{layout.InnerMac.GATEWAY & 0xFF:02x}:00:00:00:00"
+GATEWAY_MAC: Final = macs.GATEWAY.hex(":")
 LIMIT: Final = world.MTU
 SESSION: Final = 5000
 """Port outside of the session that known_session() makes."""
@@ -109,7 +109,7 @@ def from_outside(payload: Any = None, *, src: str = X, dst: str = O, **fields: A
 def leaving(payload: Any = None, *, src: str = A, dst: str = X, **fields: Any) -> bytes:
     """A packet of A's as its host has sent it to us, its gateway."""
     content = packets.tcp(1000, 2000) if payload is None else payload
-    return arrived(content=sent(content, src=src, dst=dst, **fields))
+    return arrived(content=sent(content, src=src, dst=dst, to=GATEWAY_MAC, **fields))
 
 
 def asks(target: str, *, sender: str = "198.51.100.1", **fields: Any) -> bytes:
@@ -422,6 +422,13 @@ ERRORS: Final = (
         out=lambda found: _plain_error_is(found, src=O, dst=X, quoted=((X, 2000), (O, SESSION))),
     ),
     row(
+        "out: error about a session, from a router inside",
+        leaving(inet.ICMP(type=11) / become(sent(packets.tcp(2000, 1000), src=X, dst=A)), src="10.0.1.77"),
+        Verdict.NAT_OUT,
+        session(),
+        out=lambda found: _plain_error_is(found, src=O, dst=X, quoted=((X, 2000), (O, SESSION))),
+    ),
+    row(
         "out: error about nothing",
         leaving(inet.ICMP(type=3, code=3) / become(sent(packets.tcp(2000, 1000), src=X, dst=A))),
         Verdict.DROP_UNTRANSLATABLE,
@@ -566,15 +573,32 @@ OUT: Final = (
         no_gateway_row,
     ),
     row("out: to an address of ours outside", leaving(dst=F), Verdict.NAT_OUT),
-    row("out: address of the VPC is stale", leaving(dst="10.0.1.9"), Verdict.STALE),
+    row(
+        "out: to an address of the VPC, as its sender's routes say", leaving(dst="10.0.1.9"), Verdict.NAT_OUT
+    ),
+    row(
+        "out: an address outside is not enough",
+        arrived(content=sent(dst=X)),
+        Verdict.DROP_NO_GATEWAY,
+        action=REDIRECT,  # FORGET
+    ),
+    row(
+        "out: unknown VPC",
+        arrived(content=sent(dst=X, to=GATEWAY_MAC), vni=world.OTHER_VNI),
+        Verdict.DROP_UNKNOWN_VNI,
+    ),
+    row(
+        "out: asks for a gateway's host",
+        arrived(world.rts(Hop.ENDPOINT), content=sent(dst=X, to=GATEWAY_MAC)),
+        Verdict.DROP_NOT_HERE,
+    ),
     row(
         "out: not a gateway of the VPC",
         _TCP,
         Verdict.DROP_NO_GATEWAY,
         lambda machine: machine.vpc(VNI, dividers=[H3], flags=VpcFlags.ENDPOINTS),
-        action=REDIRECT,  # FORGET
     ),
-    row("out: congestion mark", arrived(content=sent(dst=X), tos=3), Verdict.DROP_ECN),
+    row("out: congestion mark", arrived(content=sent(dst=X, to=GATEWAY_MAC), tos=3), Verdict.DROP_ECN),
 )
 
 
@@ -652,6 +676,13 @@ def _masquerade(machine: Machine) -> None:
 _SENT: Final = sent(packets.tcp(1000, 2000, flags="S"), dst=X)
 
 
+def for_gateway(frame: bytes) -> bytes:
+    """The inner frame as a gateway host gets it."""
+    found = packets.dissect(on_wire(frame, ttl=63))
+    found.dst = GATEWAY_MAC
+    return bytes(found)
+
+
 def first(name: str, verdict: Verdict, *setup: Setup, frame: bytes = _SENT, **fields: Any) -> Row:
     return Row(f"gateway: first hop: {name}", (client_host, *setup), frame, verdict, ENDPOINT, **fields)
 
@@ -659,7 +690,7 @@ def first(name: str, verdict: Verdict, *setup: Setup, frame: bytes = _SENT, **fi
 def _noted(host: str, frame: bytes = _SENT) -> dict[str, Any]:
     """Straight to this gateway host, without option; so the rest of the flow."""
     flow = flow_is(VNI, (A, 1000), (X, 2000), FlowKind.VIA, via=host)
-    return {"out": Sent(host, (), on_wire(frame, ttl=63)), "after": all_of(flow, stats_are(A_SLOT, tx=1))}
+    return {"out": Sent(host, (), for_gateway(frame)), "after": all_of(flow, stats_are(A_SLOT, tx=1))}
 
 
 FIRST_HOP: Final = (
@@ -680,7 +711,7 @@ FIRST_HOP: Final = (
         Verdict.DROP_NO_GATEWAY,
         lambda machine: machine.route(VNI, "0.0.0.0/0", RouteKind.GATEWAY, network=98),
     ),
-    first("table full", Verdict.TO_GATEWAY, full, out=Sent(PICKED, (), on_wire(_SENT, ttl=63))),
+    first("table full", Verdict.TO_GATEWAY, full, out=Sent(PICKED, (), for_gateway(_SENT))),
     first("later fragment", Verdict.TO_GATEWAY, frame=sent(dst=X, flags="", frag=9), after=flows_are(0)),
     first("GRE", Verdict.TO_GATEWAY, frame=sent(bytes(24), dst=X, proto=47), after=flows_are(0)),
     first(

@@ -17,7 +17,7 @@ UNSPEC, SHOT, REDIRECT = -1, 2, 7
 
 XDP_DROP, XDP_PASS, XDP_TX = 1, 2, 3
 
-_XDP_SENDS: Final = (Verdict.DIVIDED, Verdict.BOUNCED, Verdict.ECHO)
+_XDP_SENDS: Final = (Verdict.DIVIDED, Verdict.BOUNCED, Verdict.ECHO, Verdict.REDIRECTED)
 _TC_ENDS: Final = (Verdict.LEARNT, Verdict.FORGOT)
 
 BOTH: Final = (Hook.TC, Hook.XDP)

@@ -339,7 +339,7 @@ def test_error_about_no_flow_begins_none(apart: Cluster) -> None:
 
 def fragments(src: str = A, dst: str = V, sport: int = 4000, dport: int = 53, ident: int = 77) -> list[bytes]:
     whole = packets.ipv4(packets.udp(sport, dport, b"x" * 400), src=src, dst=dst, flags=0, id=ident)
-    return [packets.frame(part, src=MACS[src]) for part in inet.fragment(whole, fragsize=200)]
+    return [packets.frame(part, src=MACS[src]) for part in packets.fragments(whole, 200)]
 
 
 def test_fragments_follow_their_first(apart: Cluster) -> None:
@@ -347,12 +347,9 @@ def test_fragments_follow_their_first(apart: Cluster) -> None:
     parts = [delivered(send(apart, H1, part)) for part in fragments()]
     assert len(parts) == 3
     assert {(part.src, part.dst) for part in parts} == {(A, B)}
-    whole = inet.defragment([part.copy() for part in parts])[0]
+    whole = packets.whole(parts)
     assert ends(whole) == (A, 4000, B, 53)
-    fresh = inet.IP(bytes(whole))
-    claimed = fresh[inet.UDP].chksum
-    del fresh[inet.UDP].chksum
-    assert inet.IP(bytes(fresh))[inet.UDP].chksum == claimed
+    checked(packets.frame(whole, src=MACS[A]))
     back = [delivered(send(apart, H3, part, B)) for part in fragments(B, A, 53, 4000)]
     assert {(part.src, part.dst) for part in back} == {(V, A)}
 

@@ -93,8 +93,8 @@ class Agent:
             self._server.stop(grace=0)
             self._server = None
 
-    def locations(self) -> dict[tuple[int, str], str]:
-        """(VNI, address) to host, as the bouncer's table has it."""
+    def locations(self) -> dict[tuple[int, str], str | None]:
+        """(VNI, address) to host, as the bouncer's table has it; None: a scaled endpoint."""
         return {(row["vni"], row["address"]): row["host"] for row in self.rows("locations")}
 
     def endpoints(self) -> set[str]:

@@ -18,7 +18,7 @@ from mizar.model import kinds, objects, reading
 from mizar.store import sqlite
 from tests.integration import cluster
 
-TIMING = config.Timing(drain=0.1, backoff_first=0.05, backoff_last=0.2, connect=1.0)
+TIMING = config.Timing(drain=0.1, backoff_first=0.05, backoff_last=0.2, connect=1.0, look=0.1)
 
 
 class Plane:

@@ -141,6 +141,34 @@ def test_a_floating_address_is_answered_for_by_another_host_while_one_is_away(
     asyncio.run(story())
 
 
+def test_a_host_that_its_neighbours_do_not_reach_answers_no_more(
+    agents: cluster.Cluster, tmp_path: pathlib.Path
+) -> None:
+    """Its agent is well, and says that it reaches nobody."""
+
+    async def story() -> None:
+        async with plane.running(tmp_path) as p:
+            await ways_out(p, agents)
+            await p.apply(inside("FloatingAddress", "f", gateway="out", address=OUTSIDE, endpoint="web-1"))
+            await p.ready("floatingaddress blue/f")
+            first = (await p.get("floatingaddress blue/f")).status.host
+            other = {"h1": "h2", "h2": "h1"}[first]
+
+            def cut(*, down: bool) -> None:
+                for name in {"h1", "h2", "h3"} - {first}:
+                    agents[name].node.set_down({agents[first].address: down})
+                    agents[first].node.set_down({agents[name].address: down})
+
+            cut(down=True)
+            await answering(p, agents, other)
+            status = (await p.get("gateway blue/out")).status
+            assert {one.name: one.up for one in status.hosts} == {first: False, other: True}
+            cut(down=False)
+            await answering(p, agents, first)
+
+    asyncio.run(story())
+
+
 def test_a_forward_is_answered_for_by_the_host_that_has_the_address(
     agents: cluster.Cluster, tmp_path: pathlib.Path
 ) -> None:

@@ -36,7 +36,7 @@ def given_out(agent: cluster.Agent) -> set[str] | None:
     known = {row["address"]: row for row in agent.rows("services")}
     if ADDRESS not in known:
         return None
-    assert agent.locations()[known[ADDRESS]["vni"], ADDRESS] == "0.0.0.0"
+    assert agent.locations()[known[ADDRESS]["vni"], ADDRESS] is None
     return {row["address"] for row in agent.rows("backends") if row["service"] == known[ADDRESS]["id"]}
 
 

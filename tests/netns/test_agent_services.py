@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent does for services by itself, on the real kernel: checks, announcements, collecting flows.
+"""What the agent does for services, on the real kernel: checks, ways out, announcements, collecting flows.
 
 h1  172.31.8.1  eth0 ------------------ eth0  172.31.8.2  outside
 agent                                               a neighbour without Mizar
@@ -12,6 +12,7 @@ import contextlib
 import os
 import pathlib
 import queue
+import re
 import socket
 import sys
 import threading
@@ -46,7 +47,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def log_message(self, *_):
         pass
-Server(("10.0.1.5", 8080), Handler).serve_forever()
+Server((sys.argv[2], 8080), Handler).serve_forever()
 """
 
 
@@ -143,11 +144,11 @@ def web(h1: agents.Agent) -> Iterator[netns.Namespace]:
 
 
 @contextlib.contextmanager
-def served(web: netns.Namespace, status: pathlib.Path) -> Iterator[None]:
+def served(at: netns.Namespace, status: pathlib.Path, address: str = WEB) -> Iterator[None]:
     status.write_text("200")
-    process = web.start(sys.executable, "-c", _SERVER, str(status))
+    process = at.start(sys.executable, "-c", _SERVER, str(status), address)
     try:
-        netns.until(lambda: f":{PORT}" in web.run("ss", "-lnt").stdout, "the web server listens")
+        netns.until(lambda: f":{PORT}" in at.run("ss", "-lnt").stdout, "the web server listens")
         yield
     finally:
         process.kill()
@@ -186,6 +187,96 @@ def test_restarted_agent_goes_on_with_its_checks(
         with contextlib.closing(Reports(h1)) as reports:
             reports.wait(up="", tcp="", http="", closed="connection refused")
     apply(h1, remove=node_pb2.Keys(checks=[each.key for each in CHECKS]))
+
+
+# ---------------------------------------------------------------- ways out
+
+
+FLOATING: Final = values.address("172.31.8.20")
+
+
+def default_route() -> node_pb2.Route:
+    """Out, through this host itself."""
+    return node_pb2.Route(key=node_pb2.RouteKey(vni=VNI), kind=node_pb2.Route.GATEWAY)
+
+
+def forward(address: int) -> node_pb2.PortForward:
+    return node_pb2.PortForward(
+        key=node_pb2.PortForwardKey(address=address, port=2080, protocol=node_pb2.TCP),
+        vni=VNI,
+        endpoint=values.address(WEB),
+        target_port=PORT,
+        answers=True,
+    )
+
+
+def fetched(at: netns.Namespace, address: str, port: int = PORT) -> str:
+    """HTTP status of /health there."""
+    asked = ("curl", "--silent", "--max-time", "5", "--output", "/dev/null", "--write-out", "%{http_code}")
+    return at.run(*asked, f"http://{address}:{port}/health").stdout
+
+
+def test_endpoint_reaches_the_outside_through_its_host(
+    h1: agents.Agent, web: netns.Namespace, outside: netns.Namespace, tmp_path: pathlib.Path
+) -> None:
+    entries = node_pb2.Tables(
+        gateways=[node_pb2.Gateway(vni=VNI, name=f"{VPC}/out")], routes=[default_route()]
+    )
+    apply(h1, upsert=entries)
+    with served(outside, tmp_path / "status", "172.31.8.2"):
+        assert fetched(web, "172.31.8.2") == "200"
+    roles = h1.node.GetCounters(node_pb2.GetCountersRequest()).roles
+    assert [each.packets > 0 for each in roles if each.role == node_pb2.RoleCount.GATEWAY] == [True]
+    apply(h1, remove=node_pb2.Keys(gateways=[VNI], routes=[default_route().key]))
+
+
+def test_outside_reaches_an_endpoint_by_port_and_by_address(
+    h1: agents.Agent, web: netns.Namespace, outside: netns.Namespace, tmp_path: pathlib.Path
+) -> None:
+    floating = node_pb2.FloatingAddress(address=FLOATING, vni=VNI, endpoint=values.address(WEB), answers=True)
+    gateway = node_pb2.Gateway(vni=VNI, name=f"{VPC}/out", addresses=[POOL])
+    forwards = [forward(POOL), forward(values.address("172.31.8.1"))]
+    apply(h1, upsert=node_pb2.Tables(gateways=[gateway], forwards=forwards, routes=[default_route()]))
+    with served(web, tmp_path / "status"):
+        assert fetched(outside, "172.31.8.10", 2080) == "200"
+        assert fetched(outside, "172.31.8.1", 2080) == "200"
+        only = node_pb2.Keys(forwards=[each.key for each in forwards])
+        apply(h1, upsert=node_pb2.Tables(floating=[floating]), remove=only)
+        assert fetched(outside, "172.31.8.20") == "200"
+    apply(h1, remove=node_pb2.Keys(gateways=[VNI], floating=[FLOATING], routes=[default_route().key]))
+    assert [h1.rows(table) for table in ("gateways", "outside", "floating", "forwards")] == [[]] * 4
+
+
+def test_restart_adopts_services_and_ways_out_and_writes_nothing(h1: agents.Agent) -> None:
+    shop = node_pb2.Service(
+        key=node_pb2.ServiceKey(vni=VNI, address=1, port=80, protocol=node_pb2.TCP),
+        name=f"{VPC}/shop",
+        target_port=PORT,
+        backends=[node_pb2.Backend(address=number, weight=1) for number in range(1, 20)],
+    )
+    wanted = node_pb2.Tables(
+        hosts=[node_pb2.Host(address=values.address("172.31.8.1"), name="h1")],
+        vpcs=[node_pb2.Vpc(vni=VNI, name=VPC)],
+        services=[shop],
+        gateways=[node_pb2.Gateway(vni=VNI, name=f"{VPC}/out", addresses=[POOL])],
+        forwards=[forward(POOL)],
+        routes=[default_route()],
+        checks=CHECKS,
+    )
+    apply(h1, upsert=wanted)
+    shown = ("services", "maglev", "backends", "gateways", "outside", "forwards", "vpcs", "config")
+    before = {table: sorted(h1.rows(table)) for table in shown}
+    h1.kill()
+    h1.start()
+    apply(h1, revision=2, mode=node_pb2.SyncRequest.SNAPSHOT_BEGIN, upsert=wanted)
+    apply(h1, revision=2, mode=node_pb2.SyncRequest.PRUNE)
+    assert {table: sorted(h1.rows(table)) for table in shown} == before
+    reconciled = re.findall(r"reconciled .*: (\d+) rows written, (\d+) removed", h1.log.read_text())
+    assert reconciled[-1] == ("0", "0")
+    wanted = node_pb2.Tables(hosts=wanted.hosts, vpcs=wanted.vpcs)
+    apply(h1, revision=3, mode=node_pb2.SyncRequest.SNAPSHOT_BEGIN, upsert=wanted)
+    apply(h1, revision=3, mode=node_pb2.SyncRequest.PRUNE)
+    assert [h1.rows(table) for table in shown[:6]] == [[]] * 6
 
 
 # ---------------------------------------------------------------- announcements
@@ -242,10 +333,10 @@ def test_dead_flows_are_collected_and_live_ones_kept(h1: agents.Agent) -> None:
     with maps.Map.pinned(pinned, key=spec.key, value=spec.value) as table:
         rows["seen"][:10] = _boot_seconds()
         table.update(keys, rows)
-        netns.until(lambda: table.count() == 10, "all but ten flows are gone", timeout=20)
-        collected = h1.node.GetStatus(node_pb2.GetStatusRequest()).flows_collected
-        assert collected == 19_990
+        netns.until(lambda: not any(table.lookup_each(keys[10:])[0]), "dead flows are gone", timeout=20)
+        assert all(table.lookup_each(keys[:10])[0])
         table.delete(keys[:10])
+    assert h1.node.GetStatus(node_pb2.GetStatusRequest()).flows_collected >= 19_990
 
 
 def _boot_seconds() -> int:

@@ -282,3 +282,109 @@ def test_frames_cut_anywhere_are_dropped_and_counted(fabric: Fabric) -> None:
     expected = {verdict: len(frame) - packets.ETHER for verdict, frame in whole.items()}
     netns.until(lambda: h1.drops() == expected, "all are counted")
     assert fabric.drops().keys() == {H1}
+
+
+# ---------------------------------------------------------------- a scaled endpoint
+
+
+V: Final = "10.0.1.100"
+"""Served by b; h3 bounces for it."""
+
+
+@pytest.fixture
+def scaled(fabric: Fabric) -> Fabric:
+    h3 = fabric.hosts[H3].machine
+    h3.location(VNI, V, "0.0.0.0", slot=BOUNCER_SLOT)
+    for service_id, (port, target, protocol) in enumerate(((80, 5201, 6), (5201, 5201, 6), (53, 9053, 17))):
+        h3.service(VNI, V, [B], port=port, target=target, protocol=protocol, service_id=service_id)
+    return fabric
+
+
+def _through_v(fabric: Fabric, *options: str) -> int:
+    """Send BULK bytes to V; how many b received."""
+    _listen(fabric.b)
+    argv = ("iperf3", "--client", V, "--json", "--bytes", str(BULK), *options)
+    report = json.loads(fabric.a.run(*argv, timeout=60).stdout)
+    return int(report["end"]["sum_received"]["bytes"])
+
+
+@pytest.mark.parametrize("direction", [(), ("--reverse",)], ids=["forth", "back"])
+def test_bulk_tcp_to_a_scaled_endpoint_is_not_held_up(scaled: Fabric, direction: tuple[str, ...]) -> None:
+    """Checksums that are left to the device, and whole GSO packets, are translated too."""
+    assert _through_v(scaled, *direction) > BULK * 0.9
+    h1, h3 = scaled.hosts[H1], scaled.hosts[H3]
+    assert h3.count(Verdict.REDIRECTED) == h1.count(Verdict.REDIRECT_TAKEN) == 2, (
+        "control and data connection"
+    )
+    assert scaled.drops() == {}
+
+
+def test_bulk_tcp_survives_forgetting(scaled: Fabric) -> None:
+    """Time and again h1 forgets all direct paths, while whole GSO packets are on their way."""
+    h1, h3 = scaled.hosts[H1], scaled.hosts[H3]
+    paths = h1.machine.tables[Table.DIRECT4]
+
+    def forgotten() -> bool:
+        paths.delete(paths.dump()[0])
+        return h3.count(Verdict.REDIRECTED) >= 10
+
+    _listen(scaled.b)
+    client = scaled.a.start("iperf3", "--client", V, "--json", "--bytes", str(4 * BULK))
+    netns.until(lambda: h1.count(Verdict.REDIRECT_TAKEN) == 2, "both connections are up")
+    netns.until(forgotten, "the bouncer is asked again")
+    report = json.loads(client.communicate(timeout=60)[0])
+    assert report["end"]["sum_received"]["bytes"] > 4 * BULK * 0.9
+
+
+def test_datagrams_in_fragments_come_back_whole(scaled: Fabric) -> None:
+    with scaled.b.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((B, 9053))
+        server.settimeout(5)
+        with scaled.a.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect((V, 53))
+            client.settimeout(5)
+            client.send(b"first")
+            assert server.recvfrom(100)[0] == b"first"
+            client.send(b"x" * 8000)
+            data, sender = server.recvfrom(9000)
+            assert (data, sender[0]) == (b"x" * 8000, A)
+            server.sendto(data[::-1], sender)
+            assert client.recv(9000) == data[::-1]
+    assert scaled.drops() == {}
+
+
+def test_refusals_reach_the_client_s_socket(scaled: Fabric) -> None:
+    """No such port, no backend, and a backend where nobody listens."""
+    with scaled.a.entered():
+        for port in (81, 80):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((V, port), timeout=5)
+        for port in (54, 53):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(5)
+                client.connect((V, port))
+                client.send(b"anybody?")
+                with pytest.raises(ConnectionRefusedError):
+                    client.recv(100)
+    assert scaled.hosts[H1].count(Verdict.REFUSED) == 2
+    assert scaled.drops() == {}
+
+
+def test_backend_reaches_itself_by_its_service(scaled: Fabric) -> None:
+    with scaled.b.entered(), socket.socket() as server:
+        server.bind((B, 5201))
+        server.listen()
+        server.settimeout(5)
+        with socket.create_connection((V, 80), timeout=5) as client:
+            accepted, sender = server.accept()
+            with accepted:
+                accepted.settimeout(5)
+                assert sender[0] == V
+                client.sendall(b"hello")
+                assert accepted.recv(100) == b"hello"
+                accepted.sendall(b"x" * 100_000)
+                client.shutdown(socket.SHUT_WR)
+                received = 0
+                while received < 100_000:
+                    received += len(client.recv(100_000))
+    assert scaled.drops() == {}

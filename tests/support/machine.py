@@ -293,6 +293,34 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
             (service_id, len(places), target, code, slot),
         )
 
+    def to_backend(
+        self,
+        vni: int,
+        client: tuple[str, int],
+        service: tuple[str, int],
+        backend: tuple[str, int],
+        *,
+        proto: int = 6,
+        asked_s: int = 0,
+        slot: int = 0,
+    ) -> None:
+        """A client here has a flow to a scaled endpoint; its bouncer was asked so many seconds ago."""
+        (src, sport), (dst, dport), (to, target) = client, service, backend
+        now = now_s()
+        there = (number(src), number(to), sport, target, vni, 0, now, now - asked_s, 0)
+        back = (number(dst), number(src), dport, sport, vni, 0, now, now - asked_s)
+        kind = layout.FlowKind.SERVICE
+        self.put(
+            Table.FLOWS4, (vni, number(src), number(dst), sport, dport, proto, (0, 0, 0)), (*there, kind, 0)
+        )
+        self.put(
+            Table.FLOWS4,
+            (vni, number(to), number(src), target, sport, proto, (0, 0, 0)),
+            (*back, layout.FlowState.REVERSE, kind, 0),
+        )
+        self.put(Table.DIRECT4, (vni, number(dst)), (0, now_ms(), vni))
+        self.put(Table.WATCHED, slot, (1 << hashes.watched_bit(number(to)),))
+
     # ------------------------------------------------------------ gateways
 
     def gateway(

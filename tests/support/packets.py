@@ -60,6 +60,20 @@ def icmp(type: int = 8, code: int = 0, payload: bytes = b"payload") -> Any:  # n
     return inet.ICMP(type=type, code=code, id=1, seq=1) / payload
 
 
+def fragments(packet: Any, size: int) -> list[Any]:
+    """An IPv4 packet in parts with so many bytes behind their headers."""
+    cut: Any = inet.fragment
+    return list(cut(packet, fragsize=size))
+
+
+def whole(parts: list[Any]) -> Any:
+    """The IPv4 packet that these fragments were."""
+    join: Any = inet.defragment
+    found = join([part.copy() for part in parts])
+    assert len(found) == 1, "fragments are missing"
+    return inet.IP(bytes(found[0]))
+
+
 def arp(
     *, sender_mac: str, sender: str, target: str, op: int = 1, dst: str = BROADCAST, **fields: Any
 ) -> bytes:

@@ -22,6 +22,7 @@ class Inner:
     src: int
     """0: no endpoint, or none that is known."""
     dst: int
+    """0: none, or the gateway."""
     ip_src: int
     ip_dst: int
     tos: int
@@ -30,6 +31,8 @@ class Inner:
     peer_vni: int = 0
     """VPC of the source, if it is another one."""
     from_gateway: bool = False
+    to_gateway: bool = False
+    """Out of the VPC; then no endpoint is meant."""
 
     @property
     def sender_vni(self) -> int:
@@ -59,6 +62,8 @@ def _to(inner: Inner, mac: bytes) -> Inner:
     via, prefer = (macs.argument(mac, kind) for kind in (layout.InnerMac.VIA, layout.InnerMac.PREFER))
     if via is not None:
         return dataclasses.replace(inner, dst=via)
+    if macs.argument(mac, layout.InnerMac.GATEWAY) is not None:
+        return dataclasses.replace(inner, dst=0, to_gateway=True)
     return inner if prefer is None else dataclasses.replace(inner, prefer=prefer)
 
 

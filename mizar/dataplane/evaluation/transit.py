@@ -79,6 +79,9 @@ def evaluate(view: tables.Tables, frame: bytes, now: int, *, at_xdp: bool) -> Ou
         return outcome.passed(Verdict.TO_TC) if at_xdp else _arrive(wire, inner, endpoint)
     if refusal is not None:
         return outcome.drop(refusal)
+    if inner.to_gateway and hop is None:  # gateways are not part of this model
+        here = view.vpc(inner.vni)
+        return outcome.drop(Verdict.DROP_UNKNOWN_VNI if here is None else Verdict.DROP_NO_GATEWAY)
     if hop == layout.Hop.ENDPOINT:
         here = view.vpc(wire.header.vni)
         return outcome.drop(Verdict.DROP_UNKNOWN_VNI if here is None else Verdict.DROP_NOT_HERE)

@@ -74,7 +74,7 @@ ROWS: list[tuple[Table, object, Fields, decode.Row]] = [
         Table.LOCATIONS4,
         (7, 0x0A000105),
         {"host": 0xAC100001, "slot": 3},
-        {"vni": 7, "address": "10.0.1.5", "host": "172.16.0.1", "slot": 3},
+        {"vni": 7, "address": "10.0.1.5", "host": "172.16.0.1", "scaled": False, "slot": 3},
     ),
     (
         Table.ENDPOINTS4,

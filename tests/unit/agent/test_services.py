@@ -84,7 +84,8 @@ def test_service_has_its_table_and_its_backends(bouncer: Host) -> None:
 def test_scaled_endpoint_is_a_location_without_a_host(bouncer: Host) -> None:
     located = node_pb2.LocationSet(vni=VNI, network=NETWORK, addresses=[SHOP], hosts=[0])
     assert not bouncer.apply(upsert=node_pb2.Tables(locations=[located])).errors
-    assert any(json.loads(each)["host"] == "0.0.0.0" for each in bouncer.rows("locations"))
+    (scaled,) = [json.loads(each) for each in bouncer.rows("locations") if json.loads(each)["scaled"]]
+    assert (scaled["address"], scaled["host"]) == ("10.0.1.100", None)
 
 
 def test_same_service_again_writes_nothing(bouncer: Host) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mizar.controller import presence, pusher
+from mizar.controller import presence, pusher, sentries
 from mizar.controller.hostqueue import HostState
 from mizar.model import addresses, facts
 from mizar.plan import planner, rows, state
@@ -93,6 +93,59 @@ def test_an_agent_that_is_started_again_moves_nothing() -> None:
         edge.turn("h1", HostState.CONNECTED)
         await asyncio.sleep(2 * PATIENCE)
         assert edge.changes == before
+
+    faketime.run(story())
+
+
+def test_a_host_that_its_neighbours_have_lost_is_away_at_once() -> None:
+    async def story() -> None:
+        edge = Edge()
+        first = edge.answering
+        edge.presence.lost({first, "h3"})
+        assert edge.answering != first
+        edge.presence.lost({first, "h3"})
+        edge.turn(first, HostState.CONNECTED)
+        assert edge.answering != first
+        edge.presence.lost(set())
+        assert edge.answering == first
+
+    faketime.run(story())
+
+
+def test_a_host_that_is_cut_off_is_outvoted() -> None:
+    """h1 reaches nobody, h2 and h3 do not reach h1."""
+
+    async def story() -> None:
+        edge = Edge()
+        wanted = sentries.witnesses(edge.world)
+        assert {host: sorted(some) for host, some in wanted.items()} == {
+            "h1": ["h2", "h3"],
+            "h2": ["h1", "h3"],
+        }
+        sights = {"h1": frozenset({2, 3}), "h2": frozenset({1}), "h3": frozenset({1})}
+        assert sentries.lost(edge.world, wanted, sights) == {"h1"}
+        assert sentries.lost(edge.world, wanted, {"h2": frozenset({1})}) == {"h1"}
+        assert sentries.lost(edge.world, wanted, {}) == set()
+
+    faketime.run(story())
+
+
+def test_neighbours_are_asked_again_and_again() -> None:
+    async def story() -> None:
+        edge = Edge()
+        told: list[set[str]] = []
+        seen: list[frozenset[int] | None] = [None]
+
+        async def ask(name: str) -> frozenset[int] | None:
+            return seen[-1]
+
+        watching = asyncio.create_task(sentries.watch(edge.world, ask=ask, tell=told.append, period=1))
+        await asyncio.sleep(1.5)
+        assert told == [set()]
+        seen.append(frozenset({2}))
+        await asyncio.sleep(1)
+        assert told == [set(), {"h2"}]
+        watching.cancel()
 
     faketime.run(story())
 

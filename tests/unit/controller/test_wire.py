@@ -218,6 +218,18 @@ def test_a_refused_host_is_found_by_its_address() -> None:
     assert found == {(Table.HOSTS, 0x0A000001): "no"}
 
 
+def test_refused_rows_of_services_are_found_by_their_names() -> None:
+    texts = {
+        "services": "7/10.0.1.100:80/tcp",
+        "gateways": "7",
+        "floating": "192.0.2.20",
+        "forwards": "192.0.2.1:2222/tcp",
+        "checks": "blue/web-1 for blue/shop",
+    }
+    for row, (table, text) in zip(SERVICES, texts.items(), strict=True):
+        assert wire.refused(outgoing([*EVERY, *SERVICES]), ack((table, text, "no"))) == {row.key: "no"}
+
+
 def test_an_error_in_a_batch_stands_for_all_rows_of_its_table() -> None:
     located: list[Row] = [rows.LocationRow(7, 3, address, 1) for address in range(3)]
     found = wire.refused(outgoing([*EVERY[:3], *located]), ack(("locations", "7/0.0.0.1", "table full")))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import sys
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_who_ignores_sigterm_is_killed(tmp_path: pathlib.Path) -> None:
 def test_process_is_found_by_its_argument(tmp_path: pathlib.Path) -> None:
     mark = f"--mark={tmp_path}"
     process = processes.start(
-        ["python3", "-c", "import signal; signal.pause()", mark], netns=None, log=tmp_path / "log"
+        [sys.executable, "-c", "import signal; signal.pause()", mark], netns=None, log=tmp_path / "log"
     )
     try:
         assert processes.with_argument(mark) == [process]

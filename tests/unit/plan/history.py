@@ -73,6 +73,19 @@ class History:
         self._serial += 1
         return self._serial
 
+    def reachable(self) -> set[tuple[int, int, int]]:
+        """Addresses that endpoints of a VPC reach, with its number, and whose they are."""
+        return {(one.vni, address, one.id) for one in self.endpoints.values() for address in one.addresses}
+
+    def given_up_until(self, later: Self) -> set[tuple[int, int]]:
+        """Addresses (with their VPC) that endpoints have now and no longer then, though they are there."""
+        return {
+            (one.vni, address)
+            for serial, one in self.endpoints.items()
+            if serial in later.endpoints
+            for address in set(one.addresses) - set(later.endpoints[serial].addresses)
+        }
+
     def free_addresses(self, network: facts.NetworkFact) -> list[int]:
         used = self.used_addresses(network.vni)
         group = [address + _ELSEWHERE * (network.vni == 3) for address in _GROUP_ADDRESSES]

@@ -64,6 +64,13 @@ class History(history.History):
         scaled = {one.address: one.network for one in self.services.values() if one.vni == vni}
         return super().used_addresses(vni) | scaled
 
+    def reachable(self) -> set[tuple[int, int, int]]:
+        """Also scaled endpoints, and what is in peer VPCs."""
+        own = super().reachable() | {(one.vni, one.address, one.id) for one in self.services.values()}
+        return own | {
+            (vni, address, of) for vni, peer in self.peerings for at, address, of in own if at == peer
+        }
+
     def step(self, rng: random.Random) -> None:
         if rng.random() < 0.5:
             super().step(rng)
