@@ -65,13 +65,13 @@ EXAMPLES: Final[Mapping[str, dict[str, Any]]] = {
     "PortForward": {
         "apiVersion": kinds.API_VERSION,
         "kind": "PortForward",
-        "metadata": {"name": "ssh", "vpc": "blue"},
+        "metadata": {"name": "shop", "vpc": "blue"},
         "spec": {
             "gateway": "out",
             "address": "198.51.100.10",
-            "port": 2222,
-            "endpoint": "web-1",
-            "targetPort": 22,
+            "port": 8080,
+            "endpoint": "shop",
+            "targetPort": 80,
         },
     },
     "RouteTable": {
@@ -152,7 +152,7 @@ def body_of_refs() -> dict[str, Any]:
             "metadata": {"type": "object"},
         },
     }
-    example = [{"kind": "Endpoint", "name": "blue/shop"}, {"kind": "PortForward", "name": "blue/ssh"}]
+    example = [{"kind": "Endpoint", "name": "blue/shop"}, {"kind": "PortForward", "name": "blue/shop"}]
     return _body({"type": "array", "items": entry}, example)
 
 

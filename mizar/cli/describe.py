@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -207,10 +208,16 @@ _BELONGINGS: Final[Mapping[str, Callable[[api.Client, api.Object], None]]] = {
 }
 
 
+def _heading(kind: kinds.Kind) -> str:
+    """`Floating addresses` of FloatingAddress."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.name).capitalize()
+    return words + kind.plural.removeprefix(kind.singular)
+
+
 def _list(kind: kinds.Kind, objects: list[api.Object]) -> None:
     if not objects:
         return
-    click.echo(f"\n{kind.plural.capitalize()}: {len(objects)}")
+    click.echo(f"\n{_heading(kind)}: {len(objects)}")
     columns = output.columns_of(kind, wide=False)
     output.print_table(
         [column.header for column in columns],

@@ -8,6 +8,7 @@ every value in full.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -74,9 +75,14 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """A table of whatever fields the rows have, in the order of the first."""
     fields = list(dict.fromkeys(field for row in rows for field in row))
     print_table(
-        [field.replace("_", " ").upper() for field in fields],
+        [_header(field) for field in fields],
         [[text_of(row.get(field)) for field in fields] for row in rows],
     )
+
+
+def _header(field: str) -> str:
+    """TARGET PORT of targetPort and of target_port."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", field).replace("_", " ").upper()
 
 
 def text_of(value: Any) -> str:

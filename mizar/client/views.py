@@ -125,7 +125,8 @@ def sessions(list_of: List, table: Table, *, vpc: str | None, host: str | None) 
         for row in table(name, "flows")
         if (session := _session(name, row, vpcs, names)) is not None
     ]
-    return [one for one in found if vpc in (None, one["metadata"]["vpc"])]
+    mine = [one for one in found if vpc in (None, one["metadata"]["vpc"])]
+    return sorted(mine, key=lambda one: (one["metadata"]["vpc"], one["metadata"]["name"]))
 
 
 _ONE_WAY: Final = ("via", "affinity")
@@ -149,7 +150,7 @@ def _session(
         "spec": {
             "host": host,
             "type": row["kind"],
-            "protocol": row["protocol"],
+            "protocol": row["protocol"].upper(),
             "from": row["source"],
             "to": row["destination"],
             "becomes": _becomes(row, names.get(via, via) if via else None),

@@ -122,6 +122,13 @@ def second_floating(who: object, endpoint: str, other: str) -> errors.ConflictEr
     )
 
 
+def floating_and_forward(who: object, endpoint: str, other: str) -> errors.ConflictError:
+    """`other`: what the endpoint has, which is one of the two."""
+    return errors.ConflictError(
+        f"{who}: endpoint {endpoint!r} has {other} already; its answers can leave from one address only"
+    )
+
+
 def second_forward(who: object, endpoint: str, port: str, other: str) -> errors.ConflictError:
     return errors.ConflictError(
         f"{who}: port {port} of endpoint {endpoint!r} has portforward {other!r} already; "

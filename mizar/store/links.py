@@ -89,12 +89,12 @@ class Link(abc.ABC):
         )
         return (records.FixtureRecord(*row) for row in rows.fetchall())
 
-    def others_with(self, target: int) -> Iterator[records.FixtureRecord]:
-        """Fixtures of the same kind that refer to the same."""
+    def others_with(self, target: int, kind: kinds.Kind | None = None) -> Iterator[records.FixtureRecord]:
+        """Other fixtures that refer to the same, of this kind or another."""
         rows = self.tx.db.execute(
             "SELECT f.* FROM reference r JOIN fixture f ON f.serial = r.source"
             " WHERE r.target = ? AND f.kind = ? AND f.serial != ?",
-            (target, self.record.kind, self.record.serial),
+            (target, kind.name if kind is not None else self.record.kind, self.record.serial),
         )
         return (records.FixtureRecord(*row) for row in rows.fetchall())
 
@@ -172,10 +172,11 @@ class _FloatingAddress(Link):
         return [self.claim(self._spec.address, gateway=self.gateway(self._spec.gateway).serial)]
 
     def check(self, before: records.FixtureRecord | None) -> None:
-        for other in self.others_with(self.endpoint(self._spec.endpoint).serial):
-            raise service_rules.second_floating(
-                self.ref, f"{self.vpc.name}/{self._spec.endpoint}", f"{self.vpc.name}/{other.name}"
-            )
+        inside, name = self.endpoint(self._spec.endpoint).serial, f"{self.vpc.name}/{self._spec.endpoint}"
+        for other in self.others_with(inside):
+            raise service_rules.second_floating(self.ref, name, f"{self.vpc.name}/{other.name}")
+        for other in self.others_with(inside, kinds.PORT_FORWARD):
+            raise service_rules.floating_and_forward(self.ref, name, str(link(self.tx, self.vpc, other).ref))
 
     def put_fact(self) -> None:
         spec, gateway = self._spec, self.gateway(self._spec.gateway)
@@ -220,12 +221,15 @@ class _PortForward(Link):
     def check(self, before: records.FixtureRecord | None) -> None:
         """Answers of one port inside have one address outside."""
         spec = self._spec
-        for other in self.others_with(self.endpoint(spec.endpoint).serial):
+        inside, name = self.endpoint(spec.endpoint).serial, f"{self.vpc.name}/{spec.endpoint}"
+        for other in self.others_with(inside, kinds.FLOATING_ADDRESS):
+            raise service_rules.floating_and_forward(self.ref, name, str(link(self.tx, self.vpc, other).ref))
+        for other in self.others_with(inside):
             theirs: model.PortForwardSpec = other.declared
             if (theirs.target, theirs.protocol) == (spec.target, spec.protocol):
                 raise service_rules.second_forward(
                     self.ref,
-                    f"{self.vpc.name}/{spec.endpoint}",
+                    name,
                     f"{spec.target}/{spec.protocol}",
                     f"{self.vpc.name}/{other.name}",
                 )

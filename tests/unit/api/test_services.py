@@ -98,6 +98,7 @@ def test_scaled_endpoint_is_an_endpoint_among_others(run: Run) -> None:
         assert shop["status"]["addresses"] == ["10.0.1.100"]
         status, body = await api.ask("PUT", path("Endpoint", "shop"), shop)
         assert (status, body["metadata"]["resourceVersion"]) == (200, shop["metadata"]["resourceVersion"])
+        await gone(api, path("PortForward"))
         await gone(api, path("Endpoint", "shop"))
 
     run(story)

@@ -107,7 +107,7 @@ def world(api: Api) -> Api:
 def flow(host_vni: int, kind: str, state: list[str], **fields: Any) -> dict[str, Any]:
     row = {
         "vni": host_vni,
-        "protocol": "TCP",
+        "protocol": "tcp",
         "source": "10.0.1.5:4000",
         "destination": "10.0.1.9:80",
         "kind": kind,
@@ -226,9 +226,9 @@ def test_sessions_are_shown_once_with_what_they_become(world: Api, run: Run) -> 
     ] == [
         ("blue", "service", "to 10.0.1.6:8080", "established"),
         ("blue", "nat", "from 198.51.100.10:2000", "unanswered"),
-        ("green", "via", "via h1", "known"),
         ("blue", "nat", "to 10.0.1.6:8080", "closing"),
         ("blue", "affinity", "to 10.0.1.6:8080", "known"),
+        ("green", "via", "via h1", "known"),
     ]
     shown = lines(run("get", "sessions", "-n", "blue", "--host", "h1").out)
     assert shown[0] == "VPC HOST TYPE PROTOCOL FROM TO BECOMES STATE IDLE"

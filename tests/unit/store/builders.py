@@ -54,7 +54,7 @@ def forward(
     name: str = "blue/ssh",
     address: str = "198.51.100.30",
     port: int = 2222,
-    endpoint: str = "web-1",
+    endpoint: str = "web-2",
     **spec: Any,
 ) -> objects.Declared:
     given = {"gateway": "out", "address": address, "port": port, "endpoint": endpoint}

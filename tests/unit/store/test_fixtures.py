@@ -40,6 +40,7 @@ def world(store: protocol.Store) -> protocol.Store:
     store.apply(
         [
             endpoint("blue/web-1"),
+            endpoint("blue/web-2"),
             endpoint("blue/firewall", forwarding=True),
             scaled("blue/shop"),
             vpc("green", cidrs=["10.8.0.0/16"]),
@@ -95,12 +96,12 @@ def test_facts_have_all_that_was_declared(world: protocol.Store) -> None:
         destinations=(ANYWHERE,),
     )
     assert out.id not in {one.id for one in world.everything().networks}
-    web_1 = serial(world, "web-1")
+    web_1, web_2 = serial(world, "web-1"), serial(world, "web-2")
     assert change.floating == (
         facts.FloatingFact(parse("198.51.100.20"), blue, "web-outside", out.id, web_1),
     )
     assert change.forwards == (
-        facts.ForwardFact(parse("198.51.100.10"), 2222, 6, blue, "ssh", out.id, web_1, 22),
+        facts.ForwardFact(parse("198.51.100.10"), 2222, 6, blue, "ssh", out.id, web_2, 22),
     )
     assert set(change.peerings) == {facts.PeeringFact(blue, green), facts.PeeringFact(green, blue)}
     tables = {table.name: table for table in change.route_tables}
@@ -191,9 +192,17 @@ def test_all_is_there_after_a_restart(reopen: Callable[[], protocol.Store]) -> N
         (forward("blue/x", endpoint="shop"), "198.51.100.30 port 2222 is in use by portforward 'blue/ssh'"),
         (
             forward("blue/x", "198.51.100.31"),
-            "port 2222/TCP of endpoint 'blue/web-1' has portforward 'blue/ssh'",
+            "port 2222/TCP of endpoint 'blue/web-2' has portforward 'blue/ssh'",
         ),
         (forward("blue/x", "192.0.2.1", endpoint="shop"), "address 192.0.2.1 is that of host 'h1'"),
+        (
+            forward("blue/x", "198.51.100.31", endpoint="web-1"),
+            "endpoint 'blue/web-1' has floatingaddress 'blue/web-outside' already; its answers",
+        ),
+        (
+            floating("blue/x", "198.51.100.21", "web-2"),
+            "endpoint 'blue/web-2' has portforward 'blue/ssh' alr",
+        ),
         (routes("blue/x", {"to": "10.9.0.0/16", "gateway": "in"}), "gateway 'blue/in' does not exist"),
         (
             routes("blue/x", {"to": "10.9.0.0/16", "endpoint": "web-1"}, networks=("any",)),
@@ -327,7 +336,7 @@ def test_address_is_free_when_its_owner_is_removed(world: protocol.Store) -> Non
         (
             kinds.ENDPOINT,
             "blue/web-1",
-            "endpoint 'blue/web-1' is used by floatingaddress 'blue/web-outside', po",
+            "endpoint 'blue/web-1' is used by floatingaddress 'blue/web-outside'; delete or",
         ),
         (kinds.ENDPOINT, "blue/firewall", "is used by routetable 'blue/main'"),
         (kinds.NETWORK, "blue/any", "network 'blue/any' is used by routetable 'blue/web'"),
