@@ -22,7 +22,7 @@ from mizar import errors
 _OUTPUT = pathlib.Path("build/bench")
 _PAGE = pathlib.Path("docs/performance-results.md")
 _PICTURES = pathlib.Path("docs/img/bench")
-_SUITES = ("path", "programs", "provision")
+_SUITES = ("path", "services", "programs", "provision")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

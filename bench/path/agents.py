@@ -60,6 +60,16 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Service:
+    """A scaled endpoint in the first network, the same ports on address and backends."""
+
+    address: str
+    backends: tuple[str, ...]
+    tcp: tuple[int, ...] = ()
+    udp: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Vpc:
     """One tenant over some hosts."""
 
@@ -67,6 +77,7 @@ class Vpc:
     cidr: tuple[str, int]
     divider: topology.Host
     networks: tuple[Network, ...]
+    services: tuple[Service, ...] = ()
 
 
 def start(owner: world.World, hosts: Sequence[topology.Host], *, transit: str) -> list[Agent]:
@@ -176,7 +187,26 @@ def _tables(vpc: Vpc, host: topology.Host) -> node_pb2.Tables:
         routes=list(_routes(vpc, looks_up, divides=divides)) if looks_up else [],
         shards=[_shards(network) for network in looks_up],
         locations=[_locations(vpc, network) for network in bounces],
+        services=list(_services(vpc)) if vpc.networks[0] in bounces else [],
     )
+
+
+def _services(vpc: Vpc) -> Iterator[node_pb2.Service]:
+    for service in vpc.services:
+        ports = [(port, node_pb2.TCP) for port in service.tcp] + [
+            (port, node_pb2.UDP) for port in service.udp
+        ]
+        for port, protocol in ports:
+            address = values.address(service.address)
+            yield node_pb2.Service(
+                key=node_pb2.ServiceKey(vni=vpc.vni, address=address, port=port, protocol=protocol),
+                name="bench/service",
+                target_port=port,
+                backends=[
+                    node_pb2.Backend(address=values.address(backend), weight=1)
+                    for backend in service.backends
+                ],
+            )
 
 
 def _has(network: Network, host: topology.Host) -> bool:
@@ -202,11 +232,12 @@ def _shards(network: Network) -> node_pb2.ShardSet:
 
 
 def _locations(vpc: Vpc, network: Network) -> node_pb2.LocationSet:
+    scaled = [service.address for service in vpc.services] if network is vpc.networks[0] else []
     return node_pb2.LocationSet(
         vni=vpc.vni,
         network=network.id,
-        addresses=[values.address(address) for address, _ in network.endpoints],
-        hosts=[values.address(host.address) for _, host in network.endpoints],
+        addresses=[values.address(address) for address in (*dict(network.endpoints), *scaled)],
+        hosts=[values.address(host.address) for _, host in network.endpoints] + [0] * len(scaled),
     )
 
 

@@ -18,7 +18,7 @@ def draw(result: results.Result, *, directory: pathlib.Path) -> list[pathlib.Pat
             panels,
             result.taken,
             title=f"{result.title}, {condition} wire (medians; dots are repetitions)",
-            path=directory / f"path-{condition}",
+            path=directory / f"{result.suite}-{condition}",
         )
     return written
 

@@ -90,19 +90,30 @@ def _targets() -> Iterator[targets.Target]:
 
 def measure(*, quick: bool) -> results.Result:
     if quick:
-        return run(QUICK, wires=tuple(topology.Wire), chosen=networks.ALL)
-    return run(FULL, wires=tuple(topology.Wire), chosen=(*networks.ALL, *networks.VARIANTS))
+        return run(QUICK, wires=tuple(topology.Wire), chosen=networks.ALL, wanted=tuple(_targets()))
+    return run(
+        FULL,
+        wires=tuple(topology.Wire),
+        chosen=(*networks.ALL, *networks.VARIANTS),
+        wanted=tuple(_targets()),
+    )
 
 
 def run(
-    settings: Settings, *, wires: Sequence[topology.Wire], chosen: Sequence[base.Network]
+    settings: Settings,
+    *,
+    wires: Sequence[topology.Wire],
+    chosen: Sequence[base.Network],
+    suite: str = "path",
+    title: str = "Packet path",
+    wanted: Sequence[targets.Target] = (),
 ) -> results.Result:
     """Measure these networks on these wires."""
     result = results.Result(
-        suite="path",
-        title="Packet path",
+        suite=suite,
+        title=title,
         figures=FIGURES,
-        targets=tuple(_targets()),
+        targets=tuple(wanted),
         settings={
             **dataclasses.asdict(settings),
             "wire_mtu": topology.WIRE_MTU,

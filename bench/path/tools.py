@@ -24,6 +24,9 @@ _CONNECT_PORT = 5203
 _UDP_PORT = 5204
 _ECHO_PORT = 5205
 
+TCP_PORTS = (_IPERF_PORT, _SOCKPERF_PORT, _CONNECT_PORT)
+UDP_PORTS = (_UDP_PORT, _ECHO_PORT)
+
 _UDP_BYTES = 64
 _PARALLEL = 32
 _PAUSE_US = 200
@@ -65,7 +68,7 @@ def open_station(owner: world.World, ends: topology.Ends) -> Station:
         owner.start(argv, place=station.server).wait_listening(port, protocol=protocol)
     # Fails here, and with a clear message, when the network under test does not connect its pods.
     command.run(
-        [tools.path("first_packet"), "measure", ends.address, str(_ECHO_PORT), "3", "1000"],
+        [tools.path("first_packet"), "measure", ends.target, str(_ECHO_PORT), "3", "1000"],
         place=station.client,
     )
     return station
@@ -76,7 +79,7 @@ def tcp_bulk(station: Station, seconds: float) -> dict[str, float]:
     before = machine.cpu_time()
     text = command.run(
         command.words(
-            f"iperf3 --client {station.ends.address} --port {_IPERF_PORT} --time {seconds:g} --json"
+            f"iperf3 --client {station.ends.target} --port {_IPERF_PORT} --time {seconds:g} --json"
         ),
         place=station.client,
         timeout=seconds + _SLACK_SECONDS,
@@ -95,7 +98,7 @@ def udp_rate(station: Station, seconds: float) -> dict[str, float]:
     command.run(
         [
             tools.path("udp_rate"),
-            *command.words(f"send {station.ends.address} {_UDP_PORT} {_UDP_BYTES} {seconds:g}"),
+            *command.words(f"send {station.ends.target} {_UDP_PORT} {_UDP_BYTES} {seconds:g}"),
         ],
         place=station.client,
         timeout=seconds + _SLACK_SECONDS,
@@ -112,7 +115,7 @@ def tcp_latency(station: Station, seconds: float) -> dict[str, float]:
     """One request of 64 bytes and its answer at a time on one connection; full round trips."""
     text = command.run(
         command.words(
-            f"sockperf ping-pong --tcp -i {station.ends.address} -p {_SOCKPERF_PORT} -m 64 -t "
+            f"sockperf ping-pong --tcp -i {station.ends.target} -p {_SOCKPERF_PORT} -m 64 -t "
             f"{max(1, round(seconds))} --full-rtt"
         ),
         place=station.client,
@@ -129,7 +132,7 @@ def tcp_connections(station: Station, seconds: float) -> dict[str, float]:
     text = command.run(
         [
             tools.path("tcp_connections"),
-            *command.words(f"connect {station.ends.address} {_CONNECT_PORT} {_PARALLEL} {seconds:g}"),
+            *command.words(f"connect {station.ends.target} {_CONNECT_PORT} {_PARALLEL} {seconds:g}"),
         ],
         place=station.client,
         timeout=seconds + _SLACK_SECONDS,
@@ -146,7 +149,7 @@ def first_packet(station: Station, rounds: int) -> dict[str, float]:
     text = command.run(
         [
             tools.path("first_packet"),
-            *command.words(f"measure {station.ends.address} {_ECHO_PORT} {rounds} {_PAUSE_US}"),
+            *command.words(f"measure {station.ends.target} {_ECHO_PORT} {rounds} {_PAUSE_US}"),
             *station.ends.forget,
         ],
         place=station.client,

@@ -65,10 +65,17 @@ class Ends:
     client: str
     server: str
     address: str
+    service: str = ""
+    """Another address for the same server, which the network translates; empty: none."""
     # Arguments of tools/first_packet that make the next packet a first one; empty: there is no such thing.
     forget: tuple[str, ...] = ()
     # How many packets have taken the long way so far: proof that first packets were.
     witness: Callable[[], int] | None = None
+
+    @property
+    def target(self) -> str:
+        """What the client connects to."""
+        return self.service or self.address
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -244,7 +244,7 @@ enum mz_verdict {
 	MZ_DROP_UNTRANSLATABLE = 70, /* protocol or ICMP message that cannot be translated */
 	MZ_DROP_BLACKHOLE = 71,      /* a route says so */
 	MZ_DROP_ROUTE_LOOP = 72,     /* the route leads back to the sender */
-	MZ_DROP_NO_GATEWAY = 73,     /* no gateway host is known or up */
+	MZ_DROP_NO_GATEWAY = 73,     /* no gateway host is known */
 	MZ_DROP_NAT_EXHAUSTED = 74,  /* no free port for this peer */
 	MZ_DROP_NAT_UNKNOWN =
 		75, /* from outside, belongs to no flow, floating address or forward */

@@ -43,7 +43,8 @@ __noinline mz_exit mz_first_hop_arp(struct __sk_buff *skb)
 		return MZ_DROP_SPOOFED_ARP;
 	if (!sender)
 		return MZ_DROP_ARP_UNANSWERED;
-	if (!mz_port_has(port, skb->ifindex, sender))
+	/* Who forwards asks with the source of what he forwards, or with another address of his own. */
+	if (!(port->flags & MZ_PORT_F_FORWARDS) && !mz_port_has(port, skb->ifindex, sender))
 		return MZ_DROP_SPOOFED_ARP;
 	if (arp->op != bpf_htons(MZ_ARP_REQUEST) || !mz_arp_is_due(port, skb->ifindex, target))
 		return MZ_DROP_ARP_UNANSWERED;

@@ -16,26 +16,34 @@
 #include "choose.h"
 #include "flow.h"
 
+#define MZ_WEIGHT_KNOWN (1ull << 32)
+#define MZ_WEIGHT_UP (1ull << 33)
+
 /*
  * Of the gateway hosts that are up the one with the highest weight, but rather @known if it is one of
- * them; 0: there is none. Global: see mz_next_replica().
+ * them; 0: there is none. If none is up any will do, since health is an opinion. Global: see
+ * mz_next_replica().
  */
 __noinline __u32 mz_pick_gateway(__u32 network, __u32 hash, __u32 known)
 {
 	struct mz_shard_key key = {.network = network};
 	const struct mz_shard *shard = bpf_map_lookup_elem(&mz_shards, &key);
 	__u32 n = shard ? MZ_MIN(shard->n, MZ_MAX_REPLICAS) : 0;
-	__u32 best = 0, heaviest = 0;
+	__u64 heaviest = 0;
+	__u32 best = 0;
 
 	if (!shard)
 		return 0;
 	for (__u32 i = 0; i < MZ_MAX_REPLICAS && i < n; i++) {
-		__u32 host = shard->hosts[i], weight = mz_mix32(hash ^ bpf_ntohl(host));
+		__u32 host = shard->hosts[i], state = mz_host_state(host);
+		__u64 weight = mz_mix32(hash ^ bpf_ntohl(host));
 
-		if (!(mz_host_state(host) & MZ_HOST_UP))
+		if (!(state & MZ_HOST_LISTED))
 			continue;
+		if (state & MZ_HOST_UP)
+			weight |= MZ_WEIGHT_UP;
 		if (host == known)
-			return host;
+			weight |= MZ_WEIGHT_KNOWN;
 		if (!best || weight > heaviest) {
 			best = host;
 			heaviest = weight;
@@ -73,8 +81,8 @@ static __always_inline bool mz_via_stands(const struct mz_flow4 *flow)
 }
 
 /*
- * The gateway host for the packet, an endpoint's; shard 0 of @network names those that there are. 0: none
- * is up. Global: see mz_next_replica().
+ * The gateway host for the packet, an endpoint's; shard 0 of @network names those that there are. 0: there
+ * is none. Global: see mz_next_replica().
  */
 __noinline __u32 mz_via(struct __sk_buff *skb, __u32 vni, __u32 network, __u32 self)
 {

@@ -101,7 +101,7 @@ class Verdict(enum.IntEnum):
     DROP_UNTRANSLATABLE = 70, "protocol or ICMP message that cannot be translated"
     DROP_BLACKHOLE = 71, "route says so"
     DROP_ROUTE_LOOP = 72, "route leads back to the sender"
-    DROP_NO_GATEWAY = 73, "no gateway host is known or up"
+    DROP_NO_GATEWAY = 73, "no gateway host is known"
     DROP_NAT_EXHAUSTED = 74, "no free port for source NAT to this peer"
     DROP_NAT_UNKNOWN = 75, "from outside: of no flow, floating address or port forward"
     DROP_OUTSIDE_TOO_BIG = 76, "from outside: bigger than the MTU and may be fragmented"

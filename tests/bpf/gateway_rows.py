@@ -704,7 +704,7 @@ FIRST_HOP: Final = (
         "flow that came in, host down", Verdict.TO_GATEWAY, via(H3, came_in=True), down(H3), **_noted(PICKED)
     ),
     first("flow that is over", Verdict.TO_GATEWAY, via(OTHER, age_s=100), **_noted(PICKED)),
-    first("none is up", Verdict.DROP_NO_GATEWAY, down(*UPSTREAM)),
+    first("none is up", Verdict.TO_GATEWAY, down(*UPSTREAM), **_noted(PICKED)),
     first("none is known", Verdict.DROP_NO_GATEWAY, lambda machine: machine.shard(GATEWAYS, 0, [])),
     first(
         "no shard",

@@ -196,11 +196,17 @@ def new_tenant() -> Iterator[NewTenant]:
     """Make a VPC in the lab that is up; deleted after the test. Arguments are those of Tenant but for its
     name."""
     with contextlib.ExitStack() as made:
+        alive: list[tenants.Tenant] = []
 
         def make(lab: lab_module.Lab, *cidrs: str, **spec: int) -> tenants.Tenant:
-            return made.enter_context(tenants.Tenant(lab, tenant_name(), *cidrs, **spec))
+            alive.append(made.enter_context(tenants.Tenant(lab, tenant_name(), *cidrs, **spec)))
+            return alive[-1]
 
-        yield make
+        try:
+            yield make
+        finally:  # a VPC is not deleted while a peering of another one names it
+            for tenant in alive:
+                tenant.drop_all("Peering")
 
 
 def tenant_name() -> str:

@@ -19,7 +19,7 @@ import dataclasses
 import ipaddress
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -118,12 +118,47 @@ class Tenant:
     def network(self, name: str, *cidrs: str, **spec: int) -> None:
         self._declare("Network", self.name, name, {"cidrs": list(cidrs)} | spec)
 
-    def endpoint(self, name: str, network: str, at: str, *addresses: str, **spec: str) -> End:
+    def endpoint(self, name: str, network: str, at: str, *addresses: str, **spec: Any) -> End:
         """Declared anew with another host, it moves."""
         wanted = {"network": network, "host": at, "addresses": list(addresses)} | spec
         self._declare("Endpoint", self.name, name, wanted)
         where = spec.get("netns", f"mizar.{self.name}.{name}")
         return End(netns=where, address=addresses[0], name=f"{self.name}/{name}", host=at)
+
+    def scaled(self, name: str, network: str, address: str, *, ports: Sequence[Any], **spec: Any) -> str:
+        """A scaled endpoint; `ports` as in its spec, a number stands for TCP. Returns its address."""
+        declared = [{"port": port} if isinstance(port, int) else port for port in ports]
+        wanted = {"type": "scaled", "network": network, "addresses": [address], "ports": declared} | spec
+        self._declare("Endpoint", self.name, name, wanted)
+        return address
+
+    def label(self, name: str, **labels: str) -> None:
+        """Labels of an endpoint that has been declared."""
+        ref = kinds.Ref(kinds.ENDPOINT, self.name, name)
+        self._declared[ref]["metadata"]["labels"] = labels
+        if ref not in self._pending:
+            self._pending.append(ref)
+
+    def object(self, kind: str, name: str, **spec: Any) -> None:
+        """Any other object of the VPC."""
+        self._declare(kind, self.name, name, spec)
+
+    def status(self, kind: str, name: str) -> dict[str, Any]:
+        found = self.lab.client.get(kinds.Ref(kinds.find(kind), self.name, name))
+        return dict(found["status"])
+
+    def drop(self, kind: str, name: str) -> None:
+        """Delete one object, and wait until it is gone."""
+        ref = kinds.Ref(kinds.find(kind), self.name, name)
+        self.lab.client.delete_all([self._declared.pop(ref)])
+        self.lab.client.wait_gone([ref], timeout=READY_SECONDS)
+
+    def drop_all(self, kind: str) -> None:
+        """Delete all of a kind that was declared, and wait until they are gone."""
+        wanted = kinds.find(kind)
+        for ref in [ref for ref in self._declared if ref.kind is wanted]:
+            if self.lab.client.find(ref) is not None:
+                self.drop(kind, ref.name)
 
     def vpc(self, **spec: Any) -> None:
         """Change fields of the VPC."""

@@ -14,6 +14,14 @@ ALL: tuple[base.Network, ...] = (
     mizar_roles.MizarRoles(),
 )
 
+SERVICES: tuple[base.Network, ...] = (
+    routed.Routed(),
+    routed.Routed(name="routed.nft", title="routed pods, nftables service", service=True),
+    mizar.Mizar(),
+    mizar.Mizar(name="mizar.service", title="Mizar, scaled endpoint", service=True),
+)
+"""A server asked by its own address and by that of a service."""
+
 VARIANTS: tuple[base.Network, ...] = (
     mizar.Mizar(name="mizar.tcx", title="Mizar, transit at tcx", transit="tcx"),
     mizar.Mizar(name="mizar.xdp", title="Mizar, transit at XDP", transit="xdp"),

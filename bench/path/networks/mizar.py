@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 
 from bench.core import world
-from bench.path import agents, topology
+from bench.path import agents, tools, topology
 
 _CLIENT = "10.77.0.1"
 _SERVER = "10.77.0.2"
+_SERVICE = "10.77.0.100"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Mizar:
     name: str = "mizar"
     title: str = "Mizar"
     transit: str = "auto"
+    service: bool = False
+    """The client asks a scaled endpoint: the server is its backend, the server's host its bouncer."""
 
     def missing(self) -> str | None:
         return None
@@ -40,8 +43,18 @@ class Mizar:
                     endpoints=((_CLIENT, hosts.left), (_SERVER, hosts.right)),
                 ),
             ),
+            services=(
+                agents.Service(_SERVICE, backends=(_SERVER,), tcp=tools.TCP_PORTS, udp=tools.UDP_PORTS),
+            )
+            if self.service
+            else (),
         )
         running = agents.start(owner, (hosts.left, hosts.right), transit=self.transit)
         agents.write(running, vpc)
         placed = agents.attach(owner, running, vpc)
-        return topology.Ends(client=placed[_CLIENT], server=placed[_SERVER], address=_SERVER)
+        return topology.Ends(
+            client=placed[_CLIENT],
+            server=placed[_SERVER],
+            address=_SERVER,
+            service=_SERVICE if self.service else "",
+        )

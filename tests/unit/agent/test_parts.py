@@ -100,6 +100,10 @@ def test_three_missed_rounds_make_a_host_down_and_one_answer_up() -> None:
     assert rounds.begin({1, 2}, 4) == {2: True}
 
 
+def test_host_that_dies_right_after_an_answer_is_down_within_three_seconds() -> None:
+    assert (prober.MISSES + 1) * prober.INTERVAL <= 3
+
+
 def test_late_and_foreign_answers_do_not_count() -> None:
     rounds = prober.Rounds()
     rounds.begin({1}, 10)
@@ -179,6 +183,20 @@ def test_journal_of_another_boot_is_dropped(tmp_path: pathlib.Path) -> None:
     opened.set_fact("boot", "another")
     opened.close()
     assert journal.Journal(tmp_path / "agent.db").hosts() == {}
+
+
+def test_journal_of_the_version_before_is_kept(tmp_path: pathlib.Path) -> None:
+    opened = journal.Journal(tmp_path / "agent.db")
+    opened.put_hosts([(1, "h1")])
+    opened.close()
+    with sqlite3.connect(tmp_path / "agent.db") as old:
+        for table in ("services", "gateways", "floating", "forwards", "checks"):
+            old.execute(f"DROP TABLE {table}")
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+    renewed = journal.Journal(tmp_path / "agent.db")
+    renewed.put_service((5, 1, 80, 6), "blue/shop")
+    assert (renewed.hosts(), renewed.services()) == ({1: "h1"}, {(5, 1, 80, 6): "blue/shop"})
 
 
 def test_damaged_journal_says_what_to_do(tmp_path: pathlib.Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import numpy as np
@@ -251,6 +252,55 @@ def test_full_table_refuses_the_service_and_keeps_the_old(host: Host) -> None:
     host.plane.delete("mz_backends4", filler)
     assert {table: host.rows(table) for table in before} == before
     assert put(host, service(*many(3))) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_history_leaves_the_tables_of_what_is_wanted(bouncer: Host, seed: int) -> None:
+    chance = random.Random(seed)
+    wanted: dict[int, node_pb2.Service] = {}
+    for _ in range(30):
+        port = chance.choice((80, 443, 8080))
+        entry = service(
+            *chance.sample(many(12), chance.randrange(13)),
+            weight=chance.choice((1, 3)),
+            key=node_pb2.ServiceKey(port=port),
+        )
+        match chance.randrange(8):
+            case 0:
+                bouncer.apply(remove=node_pb2.Keys(services=[entry.key]))
+                wanted.pop(port, None)
+            case 1:
+                bouncer.reopen()
+            case _:
+                assert put(bouncer, entry) == []
+                wanted[port] = entry
+        assert tables_by_port(bouncer) == {at: expected(each) for at, each in wanted.items()}
+        assert weights_by_port(bouncer) == {
+            at: {each.address: each.weight for each in of.backends} for at, of in wanted.items()
+        }
+
+
+def tables_by_port(host: Host) -> dict[int, list[int]]:
+    """Maglev tables as programs see them; none is left that no service leads to."""
+    keys, held = host.plane.dump("mz_maglev4")
+    services = {each["id"]: each for each in map(json.loads, host.rows("services"))}
+    assert set(keys["service"].tolist()) <= services.keys()
+    found: dict[int, list[int]] = {}
+    for number, each in services.items():
+        mine = keys["service"] == number
+        places = held["backends"][mine][np.argsort(keys["row"][mine])].ravel()
+        assert len(places) == -(-each["places"] // layout.MAGLEV_ROW) * layout.MAGLEV_ROW
+        found[each["port"]] = places[: each["places"]].tolist()
+    return found
+
+
+def weights_by_port(host: Host) -> dict[int, dict[int, int]]:
+    keys, held = host.plane.dump("mz_backends4")
+    ports = {each["id"]: each["port"] for each in map(json.loads, host.rows("services"))}
+    found: dict[int, dict[int, int]] = {port: {} for port in ports.values()}
+    for (number, address), (weight,) in zip(keys.tolist(), held.tolist(), strict=True):
+        found[ports[number]][address] = weight
+    return found
 
 
 # ---------------------------------------------------------------- counters

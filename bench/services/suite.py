@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The services suite: the packet-path tools, against a server's own address and that of a service.
+
+Each network is its own measure: what asking the service costs is the ratio to asking the server. nftables
+translates on the client's host with the kernel's connection tracking, as most clusters do for services.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.core import results, samples, targets
+from bench.path import networks, suite, topology
+
+_SUBJECT = "mizar.service"
+_PEER = "routed.nft"
+
+
+def _targets() -> Iterator[targets.Target]:
+    at_least, at_most = targets.Relation.AT_LEAST, targets.Relation.AT_MOST
+    for wire in topology.Wire:
+        for figure, relation in (
+            ("connections", at_least),
+            ("udp_kpps", at_least),
+            ("tcp_gbps", at_least),
+            ("rr_p50", at_most),
+        ):
+            yield targets.Target(
+                key=samples.Key(figure, _SUBJECT, wire.value),
+                relation=relation,
+                factor=1.0,
+                peer=samples.Key(figure, _PEER, wire.value),
+            )
+
+
+def measure(*, quick: bool) -> results.Result:
+    return suite.run(
+        suite.QUICK if quick else suite.FULL,
+        wires=(topology.Wire.GSO,) if quick else tuple(topology.Wire),
+        chosen=networks.SERVICES,
+        suite="services",
+        title="Services",
+        wanted=tuple(_targets()),
+    )
