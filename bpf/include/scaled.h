@@ -277,6 +277,17 @@ static __always_inline mz_exit mz_after_choice(struct __sk_buff *skb, struct mz_
 	return mz_is_scaled(exit) ? MZ_DROP_NO_ENDPOINT : exit;
 }
 
+/* Who has a flow and only asks again can do without an answer: it has asked now, and is not asked to again. */
+static __always_inline mz_exit mz_ask_or_stay(struct __sk_buff *skb, struct mz_outgoing *out)
+{
+	mz_exit asked = mz_ask_network(skb, out), exit;
+
+	if (!mz_is_drop(asked) || mz_is_scaled(asked) || !out->prefer)
+		return asked;
+	exit = mz_to_backend(skb, out);
+	return exit == MZ_ASK ? asked : exit;
+}
+
 /*
  * What @found is MZ_TO_BACKEND or MZ_SCALED for goes to a backend; all else is as it is.
  * MZ_DROP_NO_BACKEND: to be refused, and as it was.
@@ -292,7 +303,7 @@ static __always_inline mz_exit mz_route_scaled(struct __sk_buff *skb, struct mz_
 	if (exit == MZ_TO_BACKEND)
 		exit = mz_to_backend(skb, out);
 	if (exit == MZ_ASK)
-		exit = mz_ask_network(skb, out);
+		exit = mz_ask_or_stay(skb, out);
 	if (mz_is_scaled(exit)) {
 		exit = mz_choose_here(skb, out, exit >> 8, &choice);
 		if (exit == MZ_GO_ON)

@@ -16,7 +16,7 @@ from mizar.abi.geneve import Redirect
 from mizar.abi.layout import FlowKind, FlowState, Hop, RouteKind, Table, VpcFlags
 from mizar.abi.verdicts import Verdict
 from tests.bpf import world
-from tests.bpf.endpoint_rows import asked, bouncers, delivered, on_wire
+from tests.bpf.endpoint_rows import asked, bouncers, delivered, on_wire, without_shards
 from tests.bpf.rows import BOTH, ENDPOINT, SHOT, TC_ONLY, Row, Sent, Setup, all_of, direct_is, stats_are
 from tests.bpf.world import H2, H3, H4, US, VNI, A, B, C, arrived, named, rts, sent
 from tests.support import machine as machines
@@ -441,6 +441,16 @@ CLIENT = (
         out=Sent(H2, _ASKED, inner=preferring(udp(), B)),
     ),
     first("SYN of long ago", tcp(), Verdict.TO_BOUNCER, flow_to(asked_s=5), out=_ASKED_FOR_B),
+    first(
+        "datagram of long ago, and nobody to ask",
+        udp(),
+        Verdict.DIRECT,
+        flow_to(UDP, asked_s=7),
+        b_is_direct,
+        without_shards,
+        out=Sent(H4, inner=on_wire(UDP_TO_B)),
+    ),
+    first("affinity, and nobody to ask", tcp(), Verdict.DROP_NO_BOUNCER, had, without_shards),
     first("SYN again", tcp(), Verdict.DIRECT, flow_to(asked_s=2), b_is_direct),
     first("segment of long ago", tcp("A"), Verdict.DIRECT, flow_to(asked_s=500), b_is_direct),
     first("affinity", tcp(), Verdict.TO_BOUNCER, had, out=_ASKED_FOR_B),

@@ -654,3 +654,42 @@ def test_simple_endpoint_that_became_a_service_is_reached(apart: Cluster) -> Non
     assert trace(send(apart, H1, tcp()))[0] == (H1, Verdict.DIRECT)
     steps = send(apart, H1, tcp())
     assert backend_of(send(apart, H1, tcp(flags="A"))) == B, trace(steps)
+
+
+PEER_VNI = 7
+
+
+@pytest.mark.parametrize("divider", [H1, H2], ids=["divider is the client's host", "divider is another host"])
+def test_service_of_a_peer_vpc(cluster: Cluster, divider: str) -> None:
+    """V and B are in VPC 7; H2 bounces for them there, the divider sends the packets of VPC 5 across."""
+    attach(cluster, A, H1)
+    attach(cluster, B, H3)
+    h1, h3 = cluster.machines[H1], cluster.machines[H3]
+    service, backend = "10.8.0.100", "10.8.0.3"
+    h1.vpc(VNI, dividers=[divider], flags=VpcFlags.ENDPOINTS | (VpcFlags.DIVIDER if divider == H1 else 0))
+    h3.vpc(PEER_VNI, dividers=[divider], flags=VpcFlags.ENDPOINTS)
+    h1.route(VNI, "10.8.0.0/16", RouteKind.DIVIDER, target=PEER_VNI)
+    crossing = cluster.machines[divider]
+    flags = VpcFlags.DIVIDER | (VpcFlags.ENDPOINTS if divider == H1 else 0)
+    crossing.vpc(VNI, dividers=[divider], flags=flags)
+    crossing.route(VNI, "10.8.0.0/16", RouteKind.NETWORK, network=12, shards=SHARDS, target=PEER_VNI)
+    crossing.shards(12, SHARDS, [H2])
+    h2 = cluster.machines[H2]
+    h2.location(PEER_VNI, service, "0.0.0.0")
+    h2.location(PEER_VNI, backend, H3)
+    h2.service(PEER_VNI, service, [backend])
+    h3.endpoint(PEER_VNI, backend, ifindex=machines.LOOPBACK, mac=MACS[B])
+    steps = send(cluster, H1, tcp(dst=service))
+    assert (H2, Verdict.REDIRECTED) in trace(steps)
+    assert (H1, Verdict.REDIRECT_TAKEN) in trace(steps)
+    assert trace(steps)[-1] == (H3, Verdict.DELIVERED_HERE)
+    assert h1.direct_host(VNI, service) == "0.0.0.0"
+    again = send(cluster, H1, tcp(dst=service, flags="A"))
+    assert trace(again) == [(H1, Verdict.DIRECT), (H3, Verdict.DELIVERED)]
+    assert ends(delivered(again)) == (A, 4000, backend, 8080)
+    h3.port(PORTS[B], vni=PEER_VNI, addr=backend, mac=MACS[B], network=12, shards=SHARDS)
+    h3.route(PEER_VNI, PREFIX, RouteKind.DIVIDER, target=VNI)
+    content = packets.ipv4(packets.tcp(8080, 4000, flags="SA"), src=backend, dst=A)
+    answer = send(cluster, H3, packets.frame(content, src=MACS[B]), B)
+    assert trace(answer) == [(H3, Verdict.DIRECT), (H1, Verdict.DELIVERED)]
+    assert ends(delivered(answer)) == (service, 80, A, 4000)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from mizar.controller import feed
+from mizar.model import kinds, services
 from tests.integration import cluster, plane
 from tests.integration.manifests import endpoint, inside, network, vpc
 
@@ -156,6 +158,33 @@ def test_a_peering_works_once_both_sides_agree_and_as_long(
             assert not (await p.get("peering blue/to-green")).status.active
             await p.delete("peering blue/to-green")
             await p.gone("peering blue/to-green")
+
+    asyncio.run(story())
+
+
+def test_watchers_are_told_of_peerings_that_begin_and_end(
+    agents: cluster.Cluster, tmp_path: pathlib.Path
+) -> None:
+    async def until(events: AsyncIterator[feed.Event], *, ready: bool) -> None:
+        async with asyncio.timeout(10):
+            async for event in events:
+                status = event.object.status
+                if isinstance(status, services.PeeringStatus) and (status.active, status.ready) == (
+                    ready,
+                    ready,
+                ):
+                    return
+
+    async def story() -> None:
+        async with plane.running(tmp_path) as p:
+            await two_vpcs(p, agents)
+            await p.apply(inside("Peering", "to-green", peer="green"))
+            events = p.controller.watch(kinds.PEERING, vpc="blue")
+            await until(events, ready=False)
+            await p.apply(inside("Peering", "to-blue", vpc="green", peer="blue"))
+            await until(events, ready=True)
+            await p.delete("peering green/to-blue")
+            await until(events, ready=False)
 
     asyncio.run(story())
 

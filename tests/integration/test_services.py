@@ -11,6 +11,7 @@ import pathlib
 from typing import Any
 
 from mizar.agent import health
+from mizar.model import kinds, objects
 from tests.integration import cluster, plane
 from tests.integration.manifests import endpoint, network, scaled, vpc
 
@@ -32,12 +33,15 @@ async def shop(p: plane.Plane, agents: cluster.Cluster, **spec: Any) -> None:
 
 
 def given_out(agent: cluster.Agent) -> set[str] | None:
-    """Backends of the service at a bouncer; None where it is not known."""
-    known = {row["address"]: row for row in agent.rows("services")}
-    if ADDRESS not in known:
+    """Backends of the service at a bouncer; None where it is not known, or is coming or going."""
+    located = [host for (_, address), host in agent.locations().items() if address == ADDRESS]
+    if not located:
         return None
-    assert agent.locations()[known[ADDRESS]["vni"], ADDRESS] is None
-    return {row["address"] for row in agent.rows("backends") if row["service"] == known[ADDRESS]["id"]}
+    assert located == [None]
+    numbers = [row["id"] for row in agent.rows("services") if row["address"] == ADDRESS]
+    return (
+        {row["address"] for row in agent.rows("backends") if row["service"] in numbers} if numbers else None
+    )
 
 
 def everywhere(agents: cluster.Cluster) -> list[set[str]]:
@@ -163,6 +167,22 @@ def test_health_is_heard_again_after_agent_and_controller_were_away(
             await becomes(p, agents, "web-1", "web-3")
             find(agents, "web-2", healthy=True)
             await becomes(p, agents, *BACKENDS)
+
+    asyncio.run(story())
+
+
+def test_watchers_are_told_of_backends_that_fall_ill(agents: cluster.Cluster, tmp_path: pathlib.Path) -> None:
+    async def story() -> None:
+        async with plane.running(tmp_path) as p:
+            await shop(p, agents, healthCheck=CHECK)
+            events = p.controller.watch(kinds.ENDPOINT)
+            find(agents, "web-2", healthy=False)
+            async with asyncio.timeout(10):
+                async for event in events:
+                    status = event.object.status
+                    backends = status.backends if isinstance(status, objects.EndpointStatus) else None
+                    if any(one.state == "unhealthy" for one in backends or ()):
+                        return
 
     asyncio.run(story())
 
