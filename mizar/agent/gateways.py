@@ -188,8 +188,7 @@ class Gateways:
         with self._lock:
             for address in addresses:
                 if self._floating.pop(address, None) is not None:
-                    self._inside.drop(("floating", address))
-                    self._outside.drop(("floating", address))
+                    self._claim_floating(address, None)
                     self._journal.drop_floating(address)
             self._tell()
 
@@ -201,18 +200,21 @@ class Gateways:
         if not entry.endpoint:
             raise errors.InvalidError("endpoint 0.0.0.0: wanted an endpoint's address")
         self._vpcs.check_known(entry.vni)
-        if self._floating.get(entry.address) == entry:
+        known = self._floating.get(entry.address)
+        if known == entry:
             return
-        self._write_floating(entry)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._claim_floating, entry.address, known)
+            self._claim_floating(entry.address, entry)
+            undo.pop_all()
         self._floating[entry.address] = entry
         self._journal.put_floating(entry)
 
-    def _write_floating(self, entry: node_pb2.FloatingAddress) -> None:
-        owner = "floating", entry.address
-        self._inside.set(owner, _inside_of(entry))
-        row = _outside_row(endpoint=entry.endpoint, vni=entry.vni)
-        answers = {_key(entry.address, layout.BE32): claims.Claim(_FLOATING, row)}
-        self._outside.set(owner, answers if entry.answers else {})
+    def _claim_floating(self, address: int, entry: node_pb2.FloatingAddress | None) -> None:
+        """Rows of an entry; none of no entry."""
+        owner = "floating", address
+        self._inside.set(owner, _inside_of(entry) if entry else {})
+        self._outside.set(owner, _floating_outside(entry) if entry and entry.answers else {})
 
     # ------------------------------------------------------------ port forwards
 
@@ -223,8 +225,7 @@ class Gateways:
         with self._lock:
             for key in keys:
                 if self._forwards.pop(key, None) is not None:
-                    self._ports.drop(("forward", *key))
-                    self._outside.drop(("forward", *key))
+                    self._claim_forward(key, None)
                     self._journal.drop_forward(*key)
             self._tell()
 
@@ -238,20 +239,22 @@ class Gateways:
             raise errors.InvalidError("endpoint 0.0.0.0: wanted an endpoint's address")
         self._vpcs.check_known(entry.vni)
         key = forward_key(entry.key)
-        if self._forwards.get(key) == entry:
+        known = self._forwards.get(key)
+        if known == entry:
             return
-        self._write_forward(entry)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._claim_forward, key, known)
+            self._claim_forward(key, entry)
+            undo.pop_all()
         self._forwards[key] = entry
         self._journal.put_forward(entry)
 
-    def _write_forward(self, entry: node_pb2.PortForward) -> None:
-        owner = "forward", *forward_key(entry.key)
-        self._ports.set(owner, _ports_of(entry))
-        address = entry.key.address
-        is_host = address == self._nic().address
-        row = _outside_row(is_host=is_host)
-        answers = {_key(address, layout.BE32): claims.Claim(_HOST if is_host else _SHARED, row)}
-        self._outside.set(owner, answers if entry.answers else {})
+    def _claim_forward(self, key: ForwardKey, entry: node_pb2.PortForward | None) -> None:
+        """Rows of an entry; none of no entry."""
+        owner = "forward", *key
+        answered = _forward_outside(key.address, self._nic().address)
+        self._ports.set(owner, _ports_of(entry) if entry else {})
+        self._outside.set(owner, answered if entry and entry.answers else {})
 
     # ------------------------------------------------------------ all of them
 
@@ -286,10 +289,10 @@ class Gateways:
             self._write(gateway, slot)
         for floating in self._journal.floating():
             self._floating[floating.address] = floating
-            self._write_floating(floating)
+            self._claim_floating(floating.address, floating)
         for forward in self._journal.forwards():
             self._forwards[forward_key(forward.key)] = forward
-            self._write_forward(forward)
+            self._claim_forward(forward_key(forward.key), forward)
         self._vpcs.adopt_gateways(self._gateways)
         self._tell()
 
@@ -348,6 +351,16 @@ def _outside_of(entry: node_pb2.Gateway, own: int) -> dict[bytes, claims.Claim]:
         return {_key(own, layout.BE32): claims.Claim(_HOST, _outside_row(is_host=True))}
     shared = claims.Claim(_SHARED, _outside_row())
     return {_key(address, layout.BE32): shared for address in entry.addresses}
+
+
+def _floating_outside(entry: node_pb2.FloatingAddress) -> dict[bytes, claims.Claim]:
+    row = _outside_row(endpoint=entry.endpoint, vni=entry.vni)
+    return {_key(entry.address, layout.BE32): claims.Claim(_FLOATING, row)}
+
+
+def _forward_outside(address: int, own: int) -> dict[bytes, claims.Claim]:
+    rank = _HOST if address == own else _SHARED
+    return {_key(address, layout.BE32): claims.Claim(rank, _outside_row(is_host=address == own))}
 
 
 def _outside_row(*, endpoint: int = 0, vni: int = 0, is_host: bool = False) -> bytes:

@@ -35,6 +35,10 @@ def kind_names(incomplete: str) -> Items:
     )
 
 
+def kinds_alone(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
+    return _items((kind.singular for kind in kinds.KINDS), incomplete)
+
+
 @_quiet
 def object_names(context: click.Context, _: click.Parameter, incomplete: str) -> Items:
     """Names of the kind that was given before."""

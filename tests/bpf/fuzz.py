@@ -27,7 +27,16 @@ from scapy import utils
 from mizar.abi import layout, macs
 from mizar.abi.layout import ConfigFlags, RouteKind, Table, VpcFlags
 from mizar.abi.verdicts import DROP_FIRST, Verdict
-from tests.bpf import endpoint_rows, gateway_rows, named_rows, rows, scaled_rows, transit_rows, world
+from tests.bpf import (
+    endpoint_rows,
+    gateway_rows,
+    named_rows,
+    route_rows,
+    rows,
+    scaled_rows,
+    transit_rows,
+    world,
+)
 from tests.support import netns, packets
 from tests.support.machine import Hook, Machine, Run, number
 
@@ -62,11 +71,12 @@ _FORGETS: Final = {
 
 _LISTED: Final = {number(addr) for addr in (world.H2, world.H3, world.H4)}
 _OUTSIDE: Final = {number(addr) for addr in (gateway_rows.O, gateway_rows.F)}
-_OUR_ADDRESSES: Final = {number(addr) for addr in (world.A, world.A2, world.C)}
+_OUR_ADDRESSES: Final = {number(addr) for addr in (world.A, world.A2)}
 
 
-def prepare(machine: Machine) -> None:
-    """We are everything at once, so that every branch can be reached."""
+def prepare(machine: Machine, *, routed: bool) -> None:
+    """We are everything at once, so that every branch can be reached. `routed`: A forwards, follows routes
+    of its own, and has peers."""
     machine.clear()
     world.endpoint_host(machine)
     world.divider(machine)
@@ -75,11 +85,13 @@ def prepare(machine: Machine) -> None:
     machine.route(world.VNI, "10.0.4.0/24", RouteKind.DIVIDER)
     machine.shards(world.NETWORK, world.SHARDS, [world.H2, world.US])
     machine.location(world.VNI, world.B, world.H4, slot=world.BOUNCER_SLOT)
-    world.local_endpoint(machine, world.C)
+    machine.endpoint(world.VNI, world.C, ifindex=99, mac=world.LOCAL_MAC, slot=world.LOCAL_SLOT)
     scaled_rows.served(machine, backends=(world.A, world.B, world.C))
     machine.location(world.VNI, scaled_rows.V, "0.0.0.0", slot=world.BOUNCER_SLOT)
     scaled_rows.known(machine, proto=17)
     _be_gateway(machine)
+    if routed:
+        route_rows.everything(machine)
 
 
 def _be_gateway(machine: Machine) -> None:
@@ -99,7 +111,14 @@ def _be_gateway(machine: Machine) -> None:
 def corpus() -> dict[Hook, list[bytes]]:
     """Frames to begin with, by program."""
     found: dict[Hook, list[bytes]] = {hook: [] for hook in Hook}
-    tables = (endpoint_rows.ROWS, transit_rows.ROWS, named_rows.ROWS, scaled_rows.ROWS, gateway_rows.ROWS)
+    tables = (
+        endpoint_rows.ROWS,
+        transit_rows.ROWS,
+        named_rows.ROWS,
+        route_rows.ROWS,
+        scaled_rows.ROWS,
+        gateway_rows.ROWS,
+    )
     for row in itertools.chain.from_iterable(tables):
         for hook in row.hooks:
             found[hook].append(row.frame)
@@ -223,9 +242,18 @@ def _check_envelope(hook: Hook, run: Run) -> None:
     assert packets.OPTIONS + options <= len(frame)
     if hook is Hook.ENDPOINT:
         inner = frame[packets.OPTIONS + options :]
-        assert int.from_bytes(frame[46:49], "big") == world.VNI
-        assert int.from_bytes(inner[26:30], "big") in _OUR_ADDRESSES, "spoofed"
+        _check_source(int.from_bytes(frame[46:49], "big"), inner)
         assert int.from_bytes(inner[16:18], "big") == len(inner) - 14
+
+
+def _check_source(vni: int, inner: bytes) -> None:
+    """Whoever receives it knows from which VPC it comes, and learns no address that is not A's."""
+    spoofed = int.from_bytes(inner[26:30], "big") not in _OUR_ADDRESSES
+    if vni == world.VNI:
+        assert not spoofed or inner[6:12] == macs.via(number(world.A)), "spoofed"
+    else:
+        assert vni == named_rows.PEER_VNI
+        assert inner[6:12] == macs.peer(world.VNI, forwarded=spoofed), "spoofed"
 
 
 # ---------------------------------------------------------------- running
@@ -240,7 +268,7 @@ def run(
     deadline, turn = time.monotonic() + seconds, 0
     while turn < turns and time.monotonic() < deadline:
         if turn % 1000 == 0:
-            prepare(machine)
+            prepare(machine, routed=turn % 2000 == 1000)
         if turn % 10 == 0:
             machine.direct(world.VNI, "10.0.1.5", world.H4, age_ms=source.choice([0, 6000]))
         hook = source.choice(list(Hook))

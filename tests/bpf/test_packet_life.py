@@ -24,7 +24,7 @@ H1, H2, H3, H4 = "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"
 HOSTS = (H1, H2, H3, H4)
 A, B = "10.0.1.2", "10.0.2.3"
 MACS = {A: "02:00:00:00:00:0a", B: "02:00:00:00:00:0b"}
-VNI, SHARDS = 5, 4
+VNI, PEER_VNI, SHARDS = 5, 7, 4
 PREFIXES = {11: "10.0.1.0/24", 12: "10.0.2.0/24"}
 NETWORKS = {A: 11, B: 12}
 
@@ -241,35 +241,43 @@ def _some_hosts(source: random.Random) -> list[str]:
     return source.choices(HOSTS, k=source.randrange(4))
 
 
-def _scramble_endpoints(machine: Machine, source: random.Random) -> None:
+def _scramble_endpoints(machine: Machine, source: random.Random, vni: int) -> None:
     for addr in (A, B):
         if source.random() < 0.7:
-            machine.location(VNI, addr, source.choice(HOSTS), slot=2)
+            machine.location(vni, addr, source.choice(HOSTS), slot=2)
         if source.random() < 0.6:
-            machine.direct(VNI, addr, source.choice(HOSTS), age_ms=source.choice([0, 6000, 16000]))
+            age_ms = source.choice([0, 6000, 16000])
+            machine.direct(VNI, addr, source.choice(HOSTS), age_ms=age_ms, endpoint_vni=vni)
         if source.random() < 0.2:
-            machine.endpoint(VNI, addr, ifindex=world.PORT, mac=MACS[addr])
+            machine.endpoint(vni, addr, ifindex=world.PORT, mac=MACS[addr])
 
 
 def scramble(cluster: Cluster, source: random.Random) -> None:
-    """Tables that no planner would write: every host believes something else."""
-    kinds = [*RouteKind, RouteKind.NETWORK, RouteKind.NETWORK]
+    """Tables that no planner would write: every host believes something else, sometimes of a peer too."""
+    vnis = source.choice([[VNI], [VNI, PEER_VNI]])
     for host, machine in cluster.machines.items():
         machine.clear()
         join(dict(cluster.machines), host, macs=source.random() < 0.7)
         flags = VpcFlags.DIVIDER if source.random() < 0.5 else 0
-        if source.random() < 0.9:
-            machine.vpc(VNI, dividers=_some_hosts(source), flags=flags, slot=1)
-        for prefix in ("10.0.0.0/16", *PREFIXES.values()):
-            network = source.choice(list(PREFIXES))
-            machine.route(VNI, prefix, source.choice(kinds), network=network, shards=SHARDS)
+        for vni in vnis:
+            if source.random() < 0.9:
+                machine.vpc(vni, dividers=_some_hosts(source), flags=flags, slot=1)
+            _scramble_routes(machine, source, vni, vnis)
         for network in PREFIXES:
             machine.shards(network, SHARDS, _some_hosts(source))
-        _scramble_endpoints(machine, source)
+        _scramble_endpoints(machine, source, source.choice(vnis))
     onlink = source.choice([[], [], ["10.0.0.0/16"]])
     cluster.machines[H1].port(
         world.PORT, vni=VNI, addr=A, mac=MACS[A], network=12, shards=SHARDS, onlink=onlink
     )
+
+
+def _scramble_routes(machine: Machine, source: random.Random, vni: int, vnis: list[int]) -> None:
+    kinds = [*RouteKind, RouteKind.NETWORK, RouteKind.NETWORK]
+    for prefix in ("10.0.0.0/16", *PREFIXES.values()):
+        network, peer = source.choice(list(PREFIXES)), source.choice([0, *vnis])
+        target = 0 if peer == vni else peer
+        machine.route(vni, prefix, source.choice(kinds), network=network, shards=SHARDS, target=target)
 
 
 def test_no_tables_make_a_loop(cluster: Cluster) -> None:

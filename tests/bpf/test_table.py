@@ -8,7 +8,16 @@ from typing import Final
 import pytest
 
 from mizar.abi.verdicts import Verdict
-from tests.bpf import endpoint_rows, gateway_rows, named_rows, rows, scaled_rows, transit_rows, world
+from tests.bpf import (
+    endpoint_rows,
+    gateway_rows,
+    named_rows,
+    route_rows,
+    rows,
+    scaled_rows,
+    transit_rows,
+    world,
+)
 from tests.bpf.rows import Row
 from tests.support.machine import Hook, Machine
 
@@ -17,6 +26,7 @@ ROWS: Final = (
     *transit_rows.ROWS,
     *gateway_rows.ROWS,
     *named_rows.ROWS,
+    *route_rows.ROWS,
     *scaled_rows.ROWS,
 )
 

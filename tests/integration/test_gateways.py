@@ -221,8 +221,9 @@ def test_what_is_deleted_leaves_all_tables(agents: cluster.Cluster, tmp_path: pa
         async with plane.running(tmp_path) as p:
             await ways_out(p, agents)
             await p.apply(
+                endpoint("web-2", "10.0.1.2", host="h4"),
                 inside("FloatingAddress", "f", gateway="out", address=OUTSIDE, endpoint="web-1"),
-                inside("PortForward", "ssh", gateway="out", address=POOL[0], port=2222, endpoint="web-1"),
+                inside("PortForward", "ssh", gateway="out", address=POOL[0], port=2222, endpoint="web-2"),
             )
             await p.ready("floatingaddress blue/f", "portforward blue/ssh")
             await p.delete("floatingaddress blue/f", "portforward blue/ssh")

@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import enum
 import ipaddress
+import socket
 import time
 from collections.abc import Iterable
 from typing import Any, Final
@@ -95,6 +96,11 @@ def now_s() -> int:
 
 def mac_bytes(mac: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(mac.replace(":", "")))
+
+
+def _route_key(table: int, prefix: str) -> tuple[int, int, int]:
+    net = ipaddress.IPv4Network(prefix)
+    return table, int(net.network_address), int(net.netmask)
 
 
 def _pad(values: Iterable[int], n: int) -> tuple[int, ...]:
@@ -197,9 +203,14 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
         shards: int = 0,
         target: int = 0,
     ) -> None:
-        net = ipaddress.IPv4Network(prefix)
-        key = (vni, int(net.network_address), int(net.netmask))
-        self.put(Table.ROUTES4, key, (kind, network, shards, target))
+        self.put(Table.ROUTES4, _route_key(vni, prefix), (kind, network, shards, target))
+
+    def appliance(self, table: int, prefix: str, addr: str) -> None:
+        """A route to the endpoint with this address, in the table of a VPC or network."""
+        self.route(table, prefix, layout.RouteKind.APPLIANCE, target=socket.htonl(number(addr)))
+
+    def unroute(self, table: int, prefix: str) -> None:
+        self.tables[Table.ROUTES4].delete([_route_key(table, prefix)])
 
     def shard(self, network: int, shard: int, hosts: Iterable[str]) -> None:
         found = [number(addr) for addr in hosts]

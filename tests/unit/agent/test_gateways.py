@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
+from mizar.abi import layout
 from mizar.rpc import values
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 from tests.unit.agent.conftest import NETWORK, OWN, PEER, VNI, Host, endpoint, tables
@@ -198,6 +200,20 @@ def test_wrong_entry_is_refused_by_name(out: Host, table: str, broken: Any, says
     assert error.table == table
     assert says in error.message
     assert shown(out, table) == shown(out, "outside") == []
+
+
+def test_entry_that_finds_no_room_leaves_nothing_of_it(out: Host) -> None:
+    spec = layout.TABLES[layout.Table.OUTSIDE4]
+    filler = np.arange(1, spec.max_entries + 1, dtype=spec.key)
+    out.plane.update("mz_outside4", filler, spec.values(len(filler)))
+    refused = put(out, **EVERYTHING)
+    assert [each.table for each in refused] == ["gateways", "floating", "forwards"]
+    assert all("to map mz_outside4" in each.message for each in refused)
+    for table in EVERYTHING:
+        assert shown(out, table) == []
+    assert is_gateway(out) == (False, False)
+    out.plane.delete("mz_outside4", filler)
+    assert put(out, **EVERYTHING) == []
 
 
 # ---------------------------------------------------------------- restart, snapshots, counters

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mizar.model import kinds
 from tests.unit.cli.conftest import Api, Run
 
 
@@ -249,6 +250,35 @@ def test_host_filters_lists(api: Api, run: Run) -> None:
     api.answer("GET /v1/endpoints", [here, there, SHOP])
     assert json.loads(run("get", "endpoints", "--host", "h1", "-o", "json").out) == [here]
     assert "--host is for lists" in run("get", "endpoint", "blue/a", "--host", "h1").err
+
+
+def test_explain_has_fields_of_both_types_of_endpoint(run: Run) -> None:
+    shown = lines(run("explain", "endpoint").out)
+    assert shown[0].startswith("Endpoint: One attachment")
+    assert "spec(simple).host name required host that it is on; a change moves the endpoint" in shown
+    assert any(line.startswith("spec(scaled).ports[].port 1 to 65535 required") for line in shown)
+    assert not any(line.startswith("metadata") for line in shown)
+
+
+def test_explain_of_a_part(run: Run) -> None:
+    found = json.loads(run("explain", "ep.spec.healthCheck", "-o", "json").out)
+    assert {field["path"].rpartition(".")[2] for field in found} >= {
+        "healthCheck",
+        "type",
+        "path",
+        "failures",
+    }
+    assert all("healthCheck" in field["path"] for field in found)
+    done = run("explain", "gateway.spec.hots")
+    assert (done.code, "Gateway has no field 'spec.hots'" in done.err) == (1, True)
+    assert run("explain", "session").code == 1
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS, ids=str)
+def test_explain_every_kind(run: Run, kind: kinds.Kind) -> None:
+    done = run("explain", str(kind))
+    assert done.code == 0
+    assert "spec." in done.out or "spec(" in done.out
 
 
 @pytest.mark.usefixtures("world")
