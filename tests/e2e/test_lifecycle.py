@@ -140,7 +140,9 @@ def test_tables_are_what_the_kernel_holds(lab: lab_module.Lab, town: str, mizar:
     vni = _get(mizar, "vpc", town)["status"]["vni"]
     everything = json.loads(mizar("tables", "h1", "-o", "json").stdout)
     assert set(everything) == {
-        *("config", "hosts", "vpcs", "routes", "shards", "locations", "endpoints", "ports", "direct")
+        *("config", "hosts", "vpcs", "routes", "shards", "locations", "endpoints", "ports", "direct"),
+        *("flows", "services", "maglev", "backends", "gateways", "outside", "floating", "forwards"),
+        "fragments",
     }
     (endpoint,) = [row for row in everything["endpoints"] if row["vni"] == vni]
     assert endpoint["address"] == "10.0.1.1"
