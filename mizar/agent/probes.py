@@ -2,8 +2,8 @@
 """Asking one endpoint whether it is fit, from inside its own network namespace.
 
 What holds:
- - Only the making of a socket happens in the namespace, in a worker thread; a socket stays in the namespace
-   in which it was made, so all else is done from the event loop.
+ - Only the making of a socket happens in the namespace: a few system calls, between which the event loop's
+   thread does nothing else. A socket stays in the namespace in which it was made, so the rest needs nothing.
  - A probe ends by returning, or says why not by OSError, UnfitError or MizarError. How long it may take is
    the caller's to say.
 
@@ -52,7 +52,7 @@ async def probe(target: attachment.Target, check: node_pb2.Check) -> None:
 
 
 async def _up(target: attachment.Target) -> None:
-    with await _socket_in(target, socket.SOCK_DGRAM) as asked:
+    with _socket_in(target, socket.SOCK_DGRAM) as asked:
         request = _IFREQ.pack(target.ifname.encode(), 0)
         _, flags = _IFREQ.unpack(fcntl.ioctl(asked, _SIOCGIFFLAGS, request))
     if not flags & _IFF_UP:
@@ -88,16 +88,12 @@ async def _status(connected: socket.socket, spoken: h11.Connection) -> int:
 
 @contextlib.asynccontextmanager
 async def _connected(target: attachment.Target, port: int) -> AsyncIterator[socket.socket]:
-    with await _socket_in(target, socket.SOCK_STREAM) as opened:
+    with _socket_in(target, socket.SOCK_STREAM) as opened:
         address = decode.address4(target.address), port
         await asyncio.get_running_loop().sock_connect(opened, address)
         yield opened
 
 
-async def _socket_in(target: attachment.Target, kind: socket.SocketKind) -> socket.socket:
-    return await asyncio.to_thread(_open, target.netns, kind)
-
-
-def _open(netns: str, kind: socket.SocketKind) -> socket.socket:
-    with namespaces.opened(namespaces.path_of(netns)) as fd, namespaces.entered(fd):
+def _socket_in(target: attachment.Target, kind: socket.SocketKind) -> socket.socket:
+    with namespaces.opened(namespaces.path_of(target.netns)) as fd, namespaces.entered(fd):
         return socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)

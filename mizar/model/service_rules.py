@@ -107,8 +107,15 @@ def needs_hosts(who: object, gateway: str) -> errors.InvalidError:
 def check_gateway(
     fact: facts.GatewayFact, who: object, vpc: str, others: Iterable[facts.GatewayFact]
 ) -> None:
-    """One gateway a destination."""
+    """One gateway a destination, and one a host: a host has one way out of a VPC."""
+    hosts = {name for name, _ in fact.hosts}
     for other in others:
+        shared = sorted(hosts & {name for name, _ in other.hosts})
+        if shared:
+            raise errors.ConflictError(
+                f"{who}: host {shared[0]!r} is in gateway '{vpc}/{other.name}' already; "
+                f"a host is in one gateway of a VPC at most"
+            )
         both = set(fact.destinations) & set(other.destinations)
         if both:
             raise errors.ConflictError(

@@ -301,7 +301,7 @@ FORWARDS = (
     forwarding("forwards from nobody", sent(src="0.0.0.0"), Verdict.DROP_SPOOFED_IP),
     forwarding("forwards as the gateway", sent(src=packets.GATEWAY), Verdict.DROP_SPOOFED_IP),
     forwarding("forwards by another's MAC", sent(src=FAR, mac="02:00:00:00:00:66"), Verdict.DROP_SPOOFED_MAC),
-    forwarding("ARP of who forwards is its own", ask(sender=FAR), Verdict.DROP_SPOOFED_ARP),
+    forwarding("who forwards asks with any source", ask(sender=FAR), Verdict.ARP_REPLY),
     forwarding(
         "forwards, TTL 1: whose packet it is hears of it",
         sent(src=FAR, dst=C, ttl=1),

@@ -357,9 +357,15 @@ def test_new_gateway_moves_no_flow(cluster: Cluster) -> None:
     assert {gateway_of(send(cluster, tcp(port))) for port in range(3000, 3020)} == {H2, H3}
 
 
-def test_no_gateway_is_up(cluster: Cluster) -> None:
+def test_gateways_that_are_all_down_are_used_nevertheless(cluster: Cluster) -> None:
+    gateway = gateway_of(send(cluster, tcp()))
     for host in OUTSIDE:
         down(cluster, host)
+    assert gateway_of(send(cluster, tcp(flags="A"))) == gateway
+
+
+def test_no_gateway_is_known(cluster: Cluster) -> None:
+    cluster.machines[H1].shard(GATEWAYS, 0, [])
     assert trace(send(cluster, tcp())) == [(H1, Verdict.DROP_NO_GATEWAY)]
 
 

@@ -38,7 +38,8 @@ def arp(view: tables.Tables, port: tables.Port, frame: bytes) -> Outcome:
         return outcome.drop(Verdict.DROP_SPOOFED_ARP)
     if not sender:
         return outcome.drop(Verdict.DROP_ARP_UNANSWERED)
-    if not view.port_has(port, sender):
+    # Who forwards asks with the source of what is forwarded.
+    if layout.PortFlags.FORWARDS not in port.flags and not view.port_has(port, sender):
         return outcome.drop(Verdict.DROP_SPOOFED_ARP)
     if op != _REQUEST or not _is_reachable(view, port, target):
         return outcome.drop(Verdict.DROP_ARP_UNANSWERED)

@@ -161,7 +161,11 @@ def test_all_is_there_after_a_restart(reopen: Callable[[], protocol.Store]) -> N
     [
         (gateway("blue/other", "h9"), "gateway 'blue/other': host 'h9' does not exist"),
         (gateway("blu/out"), "vpc 'blu' does not exist; did you mean 'blue'"),
-        (gateway("blue/other"), "destination 0.0.0.0/0 is that of gateway 'blue/out' already"),
+        (gateway("blue/other", "h2"), "destination 0.0.0.0/0 is that of gateway 'blue/out' already"),
+        (
+            gateway("blue/other", "h2", "h1", destinations=["192.0.2.0/24"]),
+            "host 'h1' is in gateway 'blue/out' already; a host is in one gateway of a VPC at most",
+        ),
         (
             gateway("blue/other", addresses=["198.51.100.20"], destinations=["192.0.2.0/24"]),
             "gateway 'blue/other': address 198.51.100.20 is in use by floatingaddress 'blue/web-outside'",
