@@ -111,11 +111,10 @@ static __always_inline mz_exit mz_router_hop(struct __sk_buff *skb, const struct
 	return mz_decrement_ttl(skb) ? MZ_GO_ON : MZ_DROP_HELPER;
 }
 
-/* Sources that are not its own are for those who forward; nobody says what only we may say. */
+/* Sources that are not its own are for those who forward: also our own, of errors about what they forward. */
 static __always_inline bool mz_may_be_from(const struct mz_port *port, __be32 src)
 {
-	return port->flags & MZ_PORT_F_FORWARDS && !mz_ip_is_nobody(src) &&
-	       src != bpf_htonl(MZ_GATEWAY4);
+	return port->flags & MZ_PORT_F_FORWARDS && !mz_ip_is_nobody(src);
 }
 
 static __always_inline mz_exit mz_may_send(struct __sk_buff *skb, struct mz_sender *s)

@@ -73,14 +73,16 @@ static __always_inline bool mz_icmp_write(struct __sk_buff *skb, const struct mz
 
 /*
  * Turn the packet, of @total bytes, into an error about itself, @from to whoever sent it; MACs stay.
- * Cut first: that also ends GSO, which would make the kernel count the new headers as payload.
+ * Cut first: that also ends GSO, which would make the kernel count the new headers as payload. It is refused
+ * for what an endpoint forwards that a tunnel has brought, so not tried where there is nothing to cut.
  */
 static __always_inline bool mz_icmp_turn(struct __sk_buff *skb, const struct mz_icmp *error,
 					 __be32 from, __u32 total)
 {
 	__u32 quote = MZ_MIN(total, MZ_ICMP_QUOTE) & ~1u;
 
-	return !bpf_skb_change_tail(skb, MZ_ETH_LEN + quote, 0) &&
+	return (skb->len == MZ_ETH_LEN + quote ||
+		!bpf_skb_change_tail(skb, MZ_ETH_LEN + quote, 0)) &&
 	       !bpf_skb_adjust_room(skb, MZ_IP_LEN + MZ_ICMP_LEN, BPF_ADJ_ROOM_MAC, 0) &&
 	       !bpf_skb_pull_data(skb, skb->len) && mz_icmp_write(skb, error, from);
 }

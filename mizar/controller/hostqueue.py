@@ -5,7 +5,8 @@ What holds:
  - Items leave in the order in which they came, and none before its gate is open. So of two changes to the
    same row the later one wins, whatever became of their stages elsewhere.
  - A break that has not come is *held* outside of the queue, by key; a later upsert of the key cancels it.
- - Open items coalesce into one message of at most `limit` rows; large ones are split.
+ - Open items coalesce into one message of at most `limit` rows; large ones are split. A service with many
+   backends counts for many rows.
  - A row that the agent refused is *failing*: sent again until it is taken, or until something newer has
    replaced it.
  - `settled(version)`: everything that objects up to this resource version need from this host is
@@ -23,10 +24,14 @@ from typing import Final
 
 from mizar.controller.rollout import Rollout
 from mizar.plan.delta import Batch
-from mizar.plan.rows import Key, Row, Stage
+from mizar.plan.rows import Key, Row, ServiceRow, Stage
 
 SNAPSHOT_PHASES: Final = int(Stage.MOVES)
 """Of a snapshot, one a stage: the peers first, the endpoints last."""
+
+
+_BACKENDS: Final = 8
+"""Backends of a service that are as large as a row, in a message."""
 
 
 class HostState(enum.StrEnum):
@@ -79,6 +84,8 @@ class Outgoing:
     revision: int = 0
     upserts: list[Row] = field(default_factory=list)
     removals: list[Key] = field(default_factory=list)
+    extra: int = 0
+    """Rows that large ones count for beyond themselves."""
     parts: list[Item] = field(default_factory=list)
     """Items that have rows in it."""
     finished: list[Item] = field(default_factory=list)
@@ -86,7 +93,7 @@ class Outgoing:
 
     @property
     def rows(self) -> int:
-        return len(self.upserts) + len(self.removals)
+        return len(self.upserts) + len(self.removals) + self.extra
 
     def accepts(self, item: Item) -> bool:
         """Agents apply upserts before removals, so an upsert must not join a removal before it."""
@@ -99,7 +106,13 @@ class Outgoing:
         """Take up to `room` further rows of the item."""
         upserts, removals = item.batch.upserts, item.batch.removals
         start, end = item.sent, min(item.sent + room, len(item.batch))
-        self.upserts.extend(upserts[start:end])
+        taken = upserts[start:end]
+        if ServiceRow in set(map(type, taken)):
+            fitting, weight = _fitting(taken, room)
+            self.extra += weight - len(fitting)
+            if len(fitting) < len(taken):
+                taken, end = fitting, start + len(fitting)
+        self.upserts.extend(taken)
         gone = removals[max(0, start - len(upserts)) : max(0, end - len(upserts))]
         if gone:
             self._remove(gone)
@@ -290,6 +303,17 @@ class HostQueue:
         return self.prune_waits is not None or any(
             item.mode is Mode.PRUNE for item in itertools.chain(self.items, sent)
         )
+
+
+def _fitting(taken: list[Row], room: int) -> tuple[list[Row], int]:
+    """As many rows as have room, one at least, and for how many they count."""
+    total = 0
+    for count, row in enumerate(taken):
+        weight = 1 + len(row.backends) // _BACKENDS if isinstance(row, ServiceRow) else 1
+        if count and total + weight > room:
+            return taken[:count], total
+        total += weight
+    return taken, total
 
 
 def _keys(batch: Batch) -> Iterator[Key]:

@@ -60,9 +60,9 @@ def parse(text: str) -> int:
     return number
 
 
-def packed(text: str) -> bytes:
-    """The four bytes of an address that is known to be one."""
-    return socket.inet_aton(text)
+def packed(texts: Iterable[str]) -> list[bytes]:
+    """The four bytes of each of many addresses that are known to be such."""
+    return list(map(socket.inet_aton, texts))
 
 
 def numbers(packed: Sequence[bytes]) -> tuple[int, ...]:

@@ -20,11 +20,7 @@ from pydantic_core import ErrorDetails
 from mizar import errors
 from mizar.model import bulk, kinds, names, objects
 
-_MANY = pydantic.TypeAdapter(
-    list[Annotated[objects.Declared, pydantic.Field(discriminator="kind")]],
-    # Names and addresses are nearly all different: to look for each among those of before is a fifth of all.
-    config=pydantic.ConfigDict(cache_strings="keys"),
-)
+_MANY = pydantic.TypeAdapter(list[Annotated[objects.Declared, pydantic.Field(discriminator="kind")]])
 
 Path = tuple[int | str, ...]
 """Where in an object: ("spec", "cidrs", 0)."""

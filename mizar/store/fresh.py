@@ -156,7 +156,7 @@ def _addresses(
     allowed = {network: rules.AddressRules(vpc.fact, network.fact, siblings) for network in places}
     if counts == {0}:
         return _picked(tx, vpc, places, allowed)
-    raw = [addresses.packed(text) for (text,) in given]
+    raw = addresses.packed(text for (text,) in given)
     numbers = addresses.numbers(raw)
     right = all(allowed[network].allow([numbers[at] for at in inside]) for network, inside in places.items())
     return _Addresses(numbers, raw, {}) if right else None

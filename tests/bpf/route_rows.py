@@ -299,7 +299,7 @@ FORWARDS = (
     forwarding("forwards from all", sent(src="255.255.255.255"), Verdict.DROP_SPOOFED_IP),
     forwarding("forwards from loopback", sent(src="127.0.0.1"), Verdict.DROP_SPOOFED_IP),
     forwarding("forwards from nobody", sent(src="0.0.0.0"), Verdict.DROP_SPOOFED_IP),
-    forwarding("forwards as the gateway", sent(src=packets.GATEWAY), Verdict.DROP_SPOOFED_IP),
+    forwarding("forwards an error of the gateway", sent(src=packets.GATEWAY), Verdict.TO_BOUNCER),
     forwarding("forwards by another's MAC", sent(src=FAR, mac="02:00:00:00:00:66"), Verdict.DROP_SPOOFED_MAC),
     forwarding("who forwards asks with any source", ask(sender=FAR), Verdict.ARP_REPLY),
     forwarding(

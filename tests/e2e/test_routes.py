@@ -54,7 +54,14 @@ def test_an_appliance_between_two_endpoints(tenant: tenants.Tenant) -> None:
     firewall.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0")
     found = traffic.ping(a, b.address, count=3)
     assert found.received == 3
-    assert "ttl=6" in found.text  # three routers in between
+    assert "ttl=61" in found.text  # two hosts and the firewall in between
+    hops = a.run("traceroute", "-n", "-w", "1", "-q", "1", "-m", "6", b.address)
+    assert [line.split()[1] for line in hops.splitlines()[1:]] == [
+        "169.254.1.1",
+        firewall.address,
+        "169.254.1.1",
+        b.address,
+    ]
     firewall.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
     assert traffic.ping(a, b.address, count=3).received == 0
 

@@ -97,7 +97,7 @@ def _source(sender: _Sender, address: int) -> bytes | None:
     if sender.view.port_has(sender.port, address):
         return sender.port.mac
     forwards = layout.PortFlags.FORWARDS in sender.port.flags
-    if not forwards or _is_nobody(address) or address == layout.GATEWAY4:
+    if not forwards or _is_nobody(address):
         return None
     return macs.via(sender.port.address)
 
