@@ -108,9 +108,8 @@ static __always_inline mz_exit mz_tc_leave_vpc(struct __sk_buff *skb, const stru
 	return mz_decap(skb, w->opts) ? mz_nat_out(skb, w->vni) : MZ_DROP_HELPER;
 }
 
-/* A call, for a smaller stack of the program. */
-static __noinline mz_exit mz_tc_pass_on(struct __sk_buff *skb, const struct mz_config *config,
-					struct mz_wire *w)
+static __always_inline mz_exit mz_tc_pass_on(struct __sk_buff *skb, const struct mz_config *config,
+					     struct mz_wire *w)
 {
 	struct mz_next next = {};
 	mz_exit exit = mz_pass_on(w, config->underlay_addr, &next);

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from mizar import errors
-from mizar.abi import decode, layout
+from mizar.abi import decode, layout, macs
 from mizar.agent import rows
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
@@ -130,6 +130,10 @@ def check(message: node_pb2.Endpoint) -> None:
         rows.check_shards(message.shards)
     if len(message.mac) != 6 or not any(message.mac) or message.mac[0] & _GROUP_BIT:
         raise errors.InvalidError(f"MAC {message.mac.hex(':')!r}: must be 6 bytes, unicast")
+    if macs.is_reserved(message.mac):
+        raise errors.InvalidError(
+            f"MAC {message.mac.hex(':')!r}: the network speaks with 06:4d to 06:50 itself"
+        )
     if not message.addresses or 0 in message.addresses:
         raise errors.InvalidError("an endpoint needs at least one address, none of them 0.0.0.0")
     if len(message.onlink) > layout.MAX_ONLINK:

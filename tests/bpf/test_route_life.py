@@ -162,7 +162,9 @@ def move(cluster: Cluster, plan: Plan, addr: str, host: str) -> None:
 # ---------------------------------------------------------------- packets
 
 
-def send(cluster: Cluster, plan: Plan, src: str, dst: str, *, by: str = "", **fields: int) -> list[Step]:
+def send(
+    cluster: Cluster, plan: Plan, src: str, dst: str, *, by: str = "", content: bytes = b"", ttl: int = 64
+) -> list[Step]:
     """`by`: who forwards it. Test runs are on loopback, which becomes the interface of who sends."""
     sender = by or src
     host, member = plan.places[sender], MEMBERS[sender]
@@ -177,8 +179,8 @@ def send(cluster: Cluster, plan: Plan, src: str, dst: str, *, by: str = "", **fi
         onlink=[PREFIXES[member.network]],
         flags=flags | PortFlags.FORWARDS if member.forwards else flags,
     )
-    content = packets.ipv4(packets.udp(), src=src, dst=dst, **fields)
-    return cluster.send(host, packets.frame(content, src=member.mac))
+    sent = content or packets.ipv4(packets.udp(), src=src, dst=dst, ttl=ttl)
+    return cluster.send(host, packets.frame(sent, src=member.mac))
 
 
 def trace(steps: list[Step]) -> list[tuple[str, Verdict]]:
@@ -399,3 +401,30 @@ def test_forwarded_into_a_peer_teaches_it_nothing(cluster: Cluster) -> None:
     assert h2.direct_vni(BLUE, P) == GREEN
     assert (h4.direct_host(GREEN, A), h4.direct_host(GREEN, F)) == (None, None)
     assert arrived_at(send(cluster, SPREAD, P, A)) == H1
+
+
+# ---------------------------------------------------------------- scaled endpoints of a peer
+
+V: Final = "10.8.1.100"
+"""Scaled endpoint of green; P is its backend."""
+
+
+@pytest.mark.parametrize("divider", [H1, H2])
+@pytest.mark.parametrize("bouncer", [H1, H2, H3])
+def test_scaled_endpoint_of_a_peer_is_served_by_its_backends(
+    cluster: Cluster, divider: str, bouncer: str
+) -> None:
+    plan = Plan({A: H1, P: H4}, {BLUE: divider, GREEN: divider}, bouncer)
+    settle(cluster, plan)
+    found = cluster.machines[bouncer]
+    found.location(GREEN, V, "0.0.0.0")
+    # Ports of packets.udp().
+    found.service(GREEN, V, [P], port=2000, target=2000, protocol=17, slot=0, service_id=1)
+    for _ in range(2):
+        steps = send(cluster, plan, A, V)
+        assert arrived_at(steps) == H4, trace(steps)
+    assert is_short(steps, H1, H4), trace(steps)
+    content = packets.ipv4(packets.udp(2000, 1000), src=P, dst=A)
+    answer = send(cluster, plan, P, A, content=content)
+    assert arrived_at(answer) == H1, trace(answer)
+    assert packets.dissect(answer[-1].frame).payload.src == V

@@ -216,6 +216,7 @@ def test_group_network_endpoint_has_a_host_address(host: Host) -> None:
     [
         (node_pb2.Endpoint(vni=1 << 24), "VNI 16777216: must be 1 to 16777215"),
         (node_pb2.Endpoint(mac=b"\x01\x00\x00\x00\x00\x01"), "must be 6 bytes, unicast"),
+        (node_pb2.Endpoint(mac=b"\x06\x4f\x00\x00\x07\x00"), "06:4d to 06:50"),
         (node_pb2.Endpoint(mtu=1500), "MTU 1500: must be 576 to 1436"),
         (node_pb2.Endpoint(shards=3), "3 shards: must be a power of two"),
         (node_pb2.Endpoint(onlink=[values.prefix("10.0.0.0/8")] * 4), "5 on-link prefixes: at most 4"),
