@@ -10,8 +10,8 @@
     first_hop.py  the endpoint program
     transit.py    the transit program, at tc and at XDP
 
-What does not belong here is what remembers flows: scaled endpoints and gateways. Their tables are kept like all
-others, and packets that would need them are dropped.
+What does not belong here is what remembers flows: scaled endpoints and gateways. Their tables are kept like
+all others, and packets that would need them are dropped.
 
 Nothing here does I/O, keeps state or looks at a clock. What a run changes comes back as effects.
 """
