@@ -15,6 +15,7 @@
 
 #include "choose.h"
 #include "flow.h"
+#include "maps/gateways4.h"
 
 #define MZ_WEIGHT_KNOWN (1ull << 32)
 #define MZ_WEIGHT_UP (1ull << 33)
@@ -92,9 +93,12 @@ __noinline __u32 mz_via(struct __sk_buff *skb, __u32 vni, __u32 network, __u32 s
 	__u32 host;
 
 	flow = has_flow ? mz_flow_find(&t.key) : NULL;
-	/* The session itself. */
-	if (flow && flow->kind != MZ_FLOW_VIA)
-		return self;
+	if (flow && flow->kind != MZ_FLOW_VIA) {
+		/* The session itself, unless it is left of a gateway that was here. */
+		if (bpf_map_lookup_elem(&mz_gateways4, &vni))
+			return self;
+		flow = NULL;
+	}
 	if (flow && mz_via_stands(flow))
 		host = flow->via;
 	else

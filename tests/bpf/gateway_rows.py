@@ -19,7 +19,7 @@ from scapy.layers import inet, l2, sctp
 
 from mizar.abi import geneve, hashes, layout, macs
 from mizar.abi.geneve import Rts
-from mizar.abi.layout import ConfigFlags, FlowKind, GatewayFlags, Hop, RouteKind, VpcFlags
+from mizar.abi.layout import ConfigFlags, FlowKind, GatewayFlags, Hop, PortFlags, RouteKind, VpcFlags
 from mizar.abi.verdicts import Verdict
 from tests.bpf import world
 from tests.bpf.endpoint_rows import down, on_wire
@@ -735,8 +735,56 @@ FIRST_HOP: Final = (
         after=flows_are(2),
     ),
     first("session here stays here", Verdict.NAT_OUT, gateway_here, session()),
+    first("session of a gateway that was here", Verdict.TO_GATEWAY, session(), **_noted(PICKED)),
     first("masquerade without a gateway", Verdict.DROP_NO_GATEWAY, _masquerade),
     first("TTL 1", Verdict.ICMP_TTL, frame=sent(dst=X, ttl=1)),
+)
+
+
+def own_routes(machine: Machine) -> None:
+    """A's network sends a part of the VPC's own addresses out."""
+    table = layout.TABLE_NETWORK | world.NETWORK
+    machine.route(table, "10.0.0.0/16", RouteKind.DIVIDER)
+    machine.route(table, "10.0.77.0/24", RouteKind.GATEWAY, network=GATEWAYS)
+    _with_port_flags(machine, PortFlags.ROUTES)
+
+
+def forwards(machine: Machine) -> None:
+    """A passes on what others send."""
+    _with_port_flags(machine, PortFlags.FORWARDS)
+
+
+def _with_port_flags(machine: Machine, flags: PortFlags) -> None:
+    fields: dict[str, Any] = {"network": world.NETWORK, "shards": world.SHARDS, "onlink": ["10.0.1.0/24"]}
+    machine.port(world.PORT, vni=VNI, addr=A, mac=world.A_MAC, slot=A_SLOT, flags=flags, **fields)
+
+
+def _leaves_as(found: bytes, *, source: bytes) -> None:
+    frame = packets.dissect(packets.open_tunnel(found).inner)
+    assert (frame.dst, frame.src) == (GATEWAY_MAC, source.hex(":"))
+
+
+_INSIDE_OUT: Final = sent(packets.tcp(1000, 2000), dst="10.0.77.5")
+
+FIRST_HOP_ROUTES: Final = (
+    first("VPC's routes keep it inside", Verdict.TO_DIVIDER, frame=_INSIDE_OUT),
+    first(
+        "network's own routes send it out",
+        Verdict.TO_GATEWAY,
+        own_routes,
+        lambda machine: machine.direct(VNI, "10.0.77.5", H3),
+        frame=_INSIDE_OUT,
+        out=lambda found: _leaves_as(found, source=bytes.fromhex(world.A_MAC.replace(":", ""))),
+    ),
+    first("network's own routes have none", Verdict.DROP_NO_ROUTE, own_routes),
+    first(
+        "what is passed on for another",
+        Verdict.TO_GATEWAY,
+        forwards,
+        frame=sent(packets.tcp(1000, 2000), src="10.0.5.5", dst=X),
+        out=lambda found: _leaves_as(found, source=macs.via(number(A))),
+        after=flow_is(VNI, ("10.0.5.5", 1000), (X, 2000), FlowKind.VIA),
+    ),
 )
 
 
@@ -744,4 +792,4 @@ def _is_packet(found: bytes, packet: bytes) -> None:
     assert found[14:] == packet
 
 
-ROWS: Final = (*ARP, *IN, *ERRORS, *OUT, *DELIVERY, *FIRST_HOP)
+ROWS: Final = (*ARP, *IN, *ERRORS, *OUT, *DELIVERY, *FIRST_HOP, *FIRST_HOP_ROUTES)
