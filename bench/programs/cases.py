@@ -63,7 +63,7 @@ def all_cases() -> list[Case]:
 # ---------------------------------------------------------------- frames
 
 
-def _plain(
+def plain(
     destination: int = tables.FIRST,
     *,
     ip: frames.Ip | None = None,
@@ -95,7 +95,7 @@ def ip_frame(ip: frames.Ip) -> bytes:
     )
 
 
-def _wire(
+def wire(
     vni: int,
     *options: geneve.Option,
     inner: bytes | None = None,
@@ -109,7 +109,7 @@ def _wire(
     return _outer(frames.tunnel(source=source, destination=tables.SELF, header=header, inner=packet))
 
 
-def _rts(hop: layout.Hop) -> geneve.Rts:
+def rts(hop: layout.Hop) -> geneve.Rts:
     return geneve.Rts(host=tables.CLIENT, hop=hop)
 
 
@@ -147,7 +147,7 @@ def _endpoint_paths() -> Iterator[Case]:
             name=f"endpoint.{name}",
             title=title,
             program=Program.ENDPOINT,
-            frame=_plain(),
+            frame=plain(),
             verdict=verdict,
             method=Method.RESTORED if verdict is Verdict.LOCAL else Method.SINGLE,
             grows=grows,
@@ -173,7 +173,7 @@ def _first_hop() -> Iterator[Case]:
         name="endpoint.gateway_echo",
         title="echo to the gateway answered",
         program=Program.ENDPOINT,
-        frame=_plain(ip=ip, payload=frames.echo_request(_PAYLOAD)),
+        frame=plain(ip=ip, payload=frames.echo_request(_PAYLOAD)),
         verdict=Verdict.ICMP_REPLY,
         port=group,
     )
@@ -181,7 +181,7 @@ def _first_hop() -> Iterator[Case]:
         name="endpoint.too_big",
         title="ICMP fragmentation needed",
         program=Program.ENDPOINT,
-        frame=_plain(payload=frames.udp(source=1, destination=2, payload=bytes(tables.MTU))),
+        frame=plain(payload=frames.udp(source=1, destination=2, payload=bytes(tables.MTU))),
         verdict=Verdict.ICMP_TOO_BIG,
         method=Method.SINGLE,
         port=group,
@@ -190,7 +190,7 @@ def _first_hop() -> Iterator[Case]:
         name="endpoint.ttl",
         title="ICMP time exceeded",
         program=Program.ENDPOINT,
-        frame=_plain(ip=frames.Ip(source=tables.ENDPOINT, destination=tables.FIRST, ttl=1)),
+        frame=plain(ip=frames.Ip(source=tables.ENDPOINT, destination=tables.FIRST, ttl=1)),
         verdict=Verdict.ICMP_TTL,
         method=Method.SINGLE,
         port=group,
@@ -203,7 +203,7 @@ def _transit_paths() -> Iterator[Case]:
             name=f"transit.bounce.{hook}",
             title=f"bounce at {hook}",
             program=program,
-            frame=_wire(tables.Vni.BOUNCE, _rts(layout.Hop.BOUNCER)),
+            frame=wire(tables.Vni.BOUNCE, rts(layout.Hop.BOUNCER)),
             verdict=Verdict.BOUNCED,
             grows=layout.Table.LOCATIONS4,
             offset=frames.INNER_DESTINATION,
@@ -212,7 +212,7 @@ def _transit_paths() -> Iterator[Case]:
             name=f"transit.divide.{hook}",
             title=f"divide at {hook}",
             program=program,
-            frame=_wire(tables.Vni.DIVIDE, _rts(layout.Hop.DIVIDER)),
+            frame=wire(tables.Vni.DIVIDE, rts(layout.Hop.DIVIDER)),
             verdict=Verdict.DIVIDED,
             grows=layout.Table.ROUTES4,
             offset=frames.INNER_DESTINATION,
@@ -222,7 +222,7 @@ def _transit_paths() -> Iterator[Case]:
         name="transit.deliver",
         title="deliver, direct path",
         program=Program.TRANSIT_TC,
-        frame=_wire(tables.Vni.LOCAL),
+        frame=wire(tables.Vni.LOCAL),
         verdict=Verdict.DELIVERED,
         method=Method.SINGLE,
         grows=layout.Table.ENDPOINTS4,
@@ -232,7 +232,7 @@ def _transit_paths() -> Iterator[Case]:
         name="transit.deliver_here",
         title="deliver and tell the sender",
         program=Program.TRANSIT_TC,
-        frame=_wire(tables.Vni.LOCAL, _rts(layout.Hop.ENDPOINT)),
+        frame=wire(tables.Vni.LOCAL, rts(layout.Hop.ENDPOINT)),
         verdict=Verdict.DELIVERED_HERE,
         method=Method.SINGLE,
         grows=layout.Table.ENDPOINTS4,
@@ -242,7 +242,7 @@ def _transit_paths() -> Iterator[Case]:
         name="transit.hand_over.xdp",
         title="XDP hands a direct packet to tcx",
         program=Program.TRANSIT_XDP,
-        frame=_wire(tables.Vni.LOCAL),
+        frame=wire(tables.Vni.LOCAL),
         verdict=Verdict.TO_TC,
     )
     yield Case(
@@ -269,7 +269,7 @@ def _control(program: Program, hook: str) -> Iterator[Case]:
             name=f"transit.{name}.{hook}",
             title=f"{title} at {hook}",
             program=program,
-            frame=_wire(tables.Vni.DIRECT, option, control=True),
+            frame=wire(tables.Vni.DIRECT, option, control=True),
             verdict=verdict,
         )
 
@@ -295,41 +295,41 @@ def _endpoint_drops() -> Iterator[Case]:
         return frames.Ip(**{"source": tables.ENDPOINT, "destination": destination, **other})
 
     rows: tuple[tuple[Verdict, bytes, tables.Fill | None], ...] = (
-        (Verdict.DROP_UNKNOWN_PORT, _plain(), None),
-        (Verdict.DROP_SPOOFED_MAC, _plain(mac=tables.NEXT_MAC), group),
-        (Verdict.DROP_SPOOFED_IP, _plain(ip=ip(source=tables.FIRST)), group),
+        (Verdict.DROP_UNKNOWN_PORT, plain(), None),
+        (Verdict.DROP_SPOOFED_MAC, plain(mac=tables.NEXT_MAC), group),
+        (Verdict.DROP_SPOOFED_IP, plain(ip=ip(source=tables.FIRST)), group),
         (Verdict.DROP_SPOOFED_ARP, _arp(layout.GATEWAY4, sender=tables.FIRST), group),
         (Verdict.DROP_ARP_UNANSWERED, _arp(tables.ENDPOINT), group),
         (Verdict.DROP_MALFORMED_ARP, _arp(layout.GATEWAY4, hardware=6), group),
-        (Verdict.DROP_MALFORMED_IP, _plain(ip=ip(version_length=0x55)), group),
-        (Verdict.DROP_NOT_IPV4, frames.patched(_plain(), 12, b"\x86\xdd"), group),
-        (Verdict.DROP_MULTICAST, _plain(ip=ip(frames.number("224.0.0.251"))), group),
-        (Verdict.DROP_TOO_BIG, _plain(ip=ip(fragment=0), payload=big), group),
+        (Verdict.DROP_MALFORMED_IP, plain(ip=ip(version_length=0x55)), group),
+        (Verdict.DROP_NOT_IPV4, frames.patched(plain(), 12, b"\x86\xdd"), group),
+        (Verdict.DROP_MULTICAST, plain(ip=ip(frames.number("224.0.0.251"))), group),
+        (Verdict.DROP_TOO_BIG, plain(ip=ip(fragment=0), payload=big), group),
         # Never an ICMP error about an ICMP error, RFC 1122 s3.2.2: type 3 in the payload's first byte.
         (
             Verdict.DROP_TTL,
-            _plain(ip=ip(ttl=1, protocol=frames.IP_ICMP), payload=b"\x03\x01" + _PAYLOAD),
+            plain(ip=ip(ttl=1, protocol=frames.IP_ICMP), payload=b"\x03\x01" + _PAYLOAD),
             group,
         ),
-        (Verdict.DROP_NO_ROUTE, _plain(outside), group),
-        (Verdict.DROP_NO_NETWORK, _plain(frames.number("10.254.0.1")), group),
-        (Verdict.DROP_NO_DIVIDER, _plain(), tables.port(vni=tables.Vni.BARE)),
+        (Verdict.DROP_NO_ROUTE, plain(outside), group),
+        (Verdict.DROP_NO_NETWORK, plain(frames.number("10.254.0.1")), group),
+        (Verdict.DROP_NO_DIVIDER, plain(), tables.port(vni=tables.Vni.BARE)),
         (
             Verdict.DROP_NO_BOUNCER,
-            _plain(),
+            plain(),
             tables.port(
                 vni=tables.Vni.BARE, network=tables.Network.EMPTY, shards=tables.SHARDS, onlink="10.0.0.0/8"
             ),
         ),
-        (Verdict.DROP_NO_ENDPOINT, _plain(unknown), own),
+        (Verdict.DROP_NO_ENDPOINT, plain(unknown), own),
         (
             Verdict.DROP_UNKNOWN_HOST,
-            _plain(),
+            plain(),
             tables.port(
                 vni=tables.Vni.BARE, network=tables.Network.LOST, shards=tables.SHARDS, onlink="10.0.0.0/8"
             ),
         ),
-        (Verdict.DROP_GATEWAY, _plain(layout.GATEWAY4), group),
+        (Verdict.DROP_GATEWAY, plain(layout.GATEWAY4), group),
     )
     for verdict, frame, port in rows:
         yield Case(
@@ -344,7 +344,7 @@ def _endpoint_drops() -> Iterator[Case]:
         name="drop.endpoint.no_config",
         title="drop no_config",
         program=Program.ENDPOINT,
-        frame=_plain(),
+        frame=plain(),
         verdict=Verdict.DROP_NO_CONFIG,
         port=group,
         config=tables.config(ready=False),
@@ -352,7 +352,7 @@ def _endpoint_drops() -> Iterator[Case]:
 
 
 def _transit_drops() -> Iterator[Case]:
-    bounce = _wire(tables.Vni.BOUNCE, _rts(layout.Hop.BOUNCER))
+    bounce = wire(tables.Vni.BOUNCE, rts(layout.Hop.BOUNCER))
     geneve_at = frames.ETH_BYTES + frames.IP_BYTES + frames.UDP_BYTES
     option_at = geneve_at + 8
     inner_at = option_at + 12
@@ -374,7 +374,7 @@ def _transit_drops() -> Iterator[Case]:
         (
             Verdict.DROP_FOREIGN_PEER,
             xdp,
-            _wire(tables.Vni.BOUNCE, _rts(layout.Hop.BOUNCER), source=tables.UNLISTED),
+            wire(tables.Vni.BOUNCE, rts(layout.Hop.BOUNCER), source=tables.UNLISTED),
         ),
         (Verdict.DROP_GENEVE_VERSION, xdp, frames.patched(bounce, geneve_at, b"\x43")),
         (
@@ -399,17 +399,17 @@ def _transit_drops() -> Iterator[Case]:
         (
             Verdict.DROP_UNKNOWN_VNI,
             xdp,
-            _wire(tables.Vni.ABSENT, _rts(layout.Hop.BOUNCER)),
+            wire(tables.Vni.ABSENT, rts(layout.Hop.BOUNCER)),
         ),
         (
             Verdict.DROP_NO_ENDPOINT,
             xdp,
-            _wire(tables.Vni.BOUNCE, _rts(layout.Hop.BOUNCER), inner=missing),
+            wire(tables.Vni.BOUNCE, rts(layout.Hop.BOUNCER), inner=missing),
         ),
         (
             Verdict.DROP_NOT_HERE,
             tc,
-            _wire(tables.Vni.LOCAL, geneve.Rts(host=tables.NEXT, hop=layout.Hop.ENDPOINT), inner=missing),
+            wire(tables.Vni.LOCAL, geneve.Rts(host=tables.NEXT, hop=layout.Hop.ENDPOINT), inner=missing),
         ),
         (Verdict.DROP_ECN, tc, _outer(marked.pack(body))),
     )

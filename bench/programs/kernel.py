@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from bench import tools
-from bench.programs import cases, tables
+from bench.programs import cases, services, tables
 from mizar import errors
 from mizar.abi import layout
 from mizar.abi.verdicts import Verdict
@@ -81,7 +81,7 @@ class Kernel:
             handle.load()
             recipe = handle.map("mzb_recipe", key=layout.U32, value=_RECIPE)
             self._harness = {hook: Harness(handle, recipe, hook) for hook in ("xdp", "tc")}
-        for fill in tables.usual(now_ms=_now_ms()):
+        for fill in (*tables.usual(now_ms=_now_ms()), *services.usual(now_ms=_now_ms())):
             self._fill(fill)
 
     def program(self, which: cases.Program) -> programs.Program:

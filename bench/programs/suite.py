@@ -10,7 +10,7 @@ from typing import Final
 
 from bench import tools
 from bench.core import command, progress, results, samples, targets, world
-from bench.programs import cases, kernel, timing
+from bench.programs import cases, kernel, services, timing
 from mizar import errors
 
 ROWS: Final = (10, 10_000, 1_000_000)
@@ -49,7 +49,11 @@ def measure(*, quick: bool) -> results.Result:
 
 def run(settings: Settings, *, rows: Sequence[int], names: Sequence[str] = ()) -> results.Result:
     """Time all cases, or those whose names begin with one of `names`."""
-    chosen = [case for case in cases.all_cases() if not names or case.name.startswith(tuple(names))]
+    chosen = [
+        case
+        for case in (*cases.all_cases(), *services.cases())
+        if not names or case.name.startswith(tuple(names))
+    ]
     result = results.Result(
         suite="programs",
         title="Programs",
