@@ -478,7 +478,7 @@ struct mz_maglev4 {
 	__be32 backends[MZ_MAGLEV_ROW];
 };
 
-/* mz_backends4: HASH. The backends that may be given out. */
+/* mz_backends4: HASH. The backends that flows may have; weight 0: no new ones. */
 struct mz_backend_key4 {
 	__u32 service;
 	__be32 addr;

@@ -53,16 +53,17 @@ __noinline int mz_choose_backend(const struct mz_flow_key4 *key, __u32 prefer, _
 	service_key.port = key->dport;
 	service_key.proto = key->proto;
 	service = mz_service4_get(&service_key);
-	if (!service || !service->size)
+	if (!service)
 		return 0;
-	if (prefer && mz_backend4_is(service->id, prefer))
+	if (prefer && mz_backend4_stays(service, prefer))
 		choice->backend = prefer;
-	else
+	else if (service->size)
 		choice->backend = mz_maglev4_at(service->id, mz_place_of(key, service));
+	if (!choice->backend)
+		return 0;
 	choice->port = service->port;
 	choice->affinity = service->affinity;
-	if (choice->backend)
-		mz_count_tx(service->slot, bytes);
+	mz_count_tx(service->slot, bytes);
 	return 0;
 }
 

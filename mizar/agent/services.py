@@ -71,7 +71,7 @@ class _Service:
     """As in the row."""
     slot: int
     backends: Mapping[int, int]
-    """Weight by address."""
+    """Weight by address; 0: it drains, and has no place in the table."""
     size: int
     is_sure: bool = True
     """Its rows were written, or looked at, by this process."""
@@ -177,7 +177,7 @@ class Services:
         backends: Mapping[int, int],
         undo: contextlib.ExitStack,
     ) -> _Service:
-        size = maglev.size_for(len(backends))
+        size = maglev.size_for(sum(weight > 0 for weight in backends.values()))
         if known is None:
             slot = self._slots.take()
             undo.callback(self._slots.free, slot)
@@ -272,8 +272,8 @@ def _check_backends(backends: Iterable[node_pb2.Backend]) -> None:
         text = decode.address4(each.address)
         if not each.address:
             raise errors.InvalidError("backend 0.0.0.0: is no endpoint's address")
-        if not 1 <= each.weight <= MAX_WEIGHT:
-            raise errors.InvalidError(f"weight {each.weight} of backend {text}: must be 1 to {MAX_WEIGHT}")
+        if each.weight > MAX_WEIGHT:
+            raise errors.InvalidError(f"weight {each.weight} of backend {text}: must be 0 to {MAX_WEIGHT}")
         if each.address in seen:
             raise errors.InvalidError(f"backend {text} is listed twice")
         seen.add(each.address)
@@ -292,7 +292,8 @@ def _maglev_keys(service: int, size: int) -> layout.Rows:
 def _maglev_rows(key: Key, service: _Service) -> tuple[layout.Rows, layout.Rows]:
     keys = _maglev_keys(service.id, service.size)
     places = np.zeros(len(keys) * layout.MAGLEV_ROW, dtype=">u4")
-    places[: service.size] = maglev.table(list(service.backends.items()), maglev.seed_of(*key))
+    given_out = [(address, weight) for address, weight in service.backends.items() if weight]
+    places[: service.size] = maglev.table(given_out, maglev.seed_of(*key))
     return keys, places.view(layout.MAGLEV4)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of scaled endpoints, as functions of the state: services at bouncers, checks at backends' hosts.
 
-A backend is given out if it is there, has a weight, and is not known to be unhealthy.
+A backend is in the rows if it is there and not known to be unhealthy; with weight 0 it drains.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def service_rows(world: state.State, number: int) -> tuple[rows.ServiceRow, ...]
         return ()
     fact = service.fact
     name = f"{world.vpcs[fact.vni].fact.name}/{fact.name}"
-    backends = _given_out(world, service)
+    backends = _serving(world, service)
     return tuple(
         rows.ServiceRow(
             fact.vni, fact.address, one.port, one.protocol, name, one.target, fact.affinity, backends, number
@@ -67,11 +67,11 @@ def check_by_host(world: state.State, number: int, serial: int) -> dict[str, tup
     return {world.endpoints[serial].host: (row,)} if row is not None else {}
 
 
-def _given_out(world: state.State, service: state.ServiceState) -> tuple[tuple[int, int], ...]:
+def _serving(world: state.State, service: state.ServiceState) -> tuple[tuple[int, int], ...]:
     """Addresses and weights, by address, so that the same backends make the same row."""
     here = (
         (world.endpoints.get(one.endpoint), one.weight)
         for one in service.fact.backends
-        if one.weight and one.endpoint not in service.unhealthy
+        if one.endpoint not in service.unhealthy
     )
     return tuple(sorted((fact.addresses[0], weight) for fact, weight in here if fact is not None))

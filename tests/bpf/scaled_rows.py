@@ -65,6 +65,11 @@ def serving(*backends: str, affinity: int = 0) -> Setup:
     return lambda machine: served(machine, backends=backends, affinity=affinity)
 
 
+def draining(backend: str) -> Setup:
+    """It has no place in the Maglev table."""
+    return lambda machine: machine.put(Table.BACKENDS4, (1, number(backend)), (0,))
+
+
 def own_bouncer(machine: Machine) -> None:
     """A's host bounces for its network; B is on H4."""
     bouncers(US)(machine)
@@ -264,6 +269,30 @@ BOUNCER = (
         Verdict.REDIRECTED,
         serving(C, B, "10.0.1.5"),
         out=turned(preferring(tcp(), C), C),
+    ),
+    at_bouncer(
+        "a backend that is preferred and drains",
+        asking(preferring(tcp(), C)),
+        Verdict.REDIRECTED,
+        serving(B),
+        draining(C),
+        out=turned(preferring(tcp(), C), C),
+    ),
+    at_bouncer(
+        "the last one drains",
+        asking(preferring(tcp(), C)),
+        Verdict.REDIRECTED,
+        serving(),
+        draining(C),
+        out=turned(preferring(tcp(), C), C),
+    ),
+    at_bouncer(
+        "affinity with one that drains is over",
+        asking(preferring(tcp(), C)),
+        Verdict.REDIRECTED,
+        serving(B, affinity=AFFINITY),
+        draining(C),
+        out=turned(preferring(tcp(), C), affinity=AFFINITY),
     ),
     at_bouncer(
         "another than the one that is preferred, which is gone",

@@ -182,6 +182,34 @@ def test_a_draining_backend_keeps_its_connections_and_gets_no_new_ones(tenant: t
         assert all(one.echoes() for one in connections)
 
 
+def test_udp_flows_stay_with_a_draining_backend_too(tenant: tenants.Tenant) -> None:
+    """Although they ask their bouncer again, every five seconds."""
+    client = tenant.endpoint("a", "db", "h1", "10.0.2.2")
+    servers = [tenant.endpoint(f"u{i}", "web", f"h{2 + i}", f"10.0.1.{20 + i}") for i in range(2)]
+    ports = [{"port": 53, "protocol": "UDP"}]
+    tenant.scaled("dns", "web", VIP, ports=ports, backends=[{"name": end.short} for end in servers])
+    tenant.ready()
+
+    def names(first: int) -> list[str]:
+        return [serving.ask_udp(client, VIP, 53, source_port=port).name for port in range(first, first + 10)]
+
+    with contextlib.ExitStack() as up:
+        for end in servers:
+            up.enter_context(serving.udp(end, 53))
+        before = names(4000)
+        assert set(before) == {"u0", "u1"}
+        backends = [{"name": "u0", "drain": True}, {"name": "u1"}]
+        tenant.scaled("dns", "web", VIP, ports=ports, backends=backends)
+        tenant.ready()
+        (bouncer,) = tenant.bouncers("web")
+        since = counters.Since(tenant.lab)
+        netns.until(
+            lambda: names(4000) == before and since.verdicts(bouncer)["redirected"] >= 10,
+            "all flows have asked again",
+        )
+        assert set(names(5000)) == {"u1"}
+
+
 def test_no_backend_and_no_such_port_are_refused_at_once(tenant: tenants.Tenant) -> None:
     client = tenant.endpoint("a", "db", "h1", "10.0.2.2")
     tenant.scaled("shop", "web", VIP, ports=[80, {"port": 53, "protocol": "UDP"}], backends=[])

@@ -40,7 +40,9 @@ def given_out(agent: cluster.Agent) -> set[str] | None:
     assert located == [None]
     numbers = [row["id"] for row in agent.rows("services") if row["address"] == ADDRESS]
     return (
-        {row["address"] for row in agent.rows("backends") if row["service"] in numbers} if numbers else None
+        {row["address"] for row in agent.rows("backends") if row["service"] in numbers and row["weight"]}
+        if numbers
+        else None
     )
 
 

@@ -13,12 +13,16 @@ struct {
 	__type(value, struct mz_backend4);
 } mz_backends4 SEC(".maps");
 
-/* May it be given out? */
-static __always_inline bool mz_backend4_is(__u32 service, __be32 addr)
+/*
+ * May a client that asks for this backend have it? One that drains keeps the flows that it has. With affinity
+ * it may be a new flow that asks, so it does not.
+ */
+static __always_inline bool mz_backend4_stays(const struct mz_service4 *service, __be32 addr)
 {
-	struct mz_backend_key4 key = {.service = service, .addr = addr};
+	struct mz_backend_key4 key = {.service = service->id, .addr = addr};
+	const struct mz_backend4 *backend = bpf_map_lookup_elem(&mz_backends4, &key);
 
-	return bpf_map_lookup_elem(&mz_backends4, &key);
+	return backend && (backend->weight || !service->affinity);
 }
 
 #endif

@@ -82,6 +82,15 @@ def test_service_has_its_table_and_its_backends(bouncer: Host) -> None:
     assert {each["service"] for each in backends} == {found["id"]}
 
 
+def test_who_drains_is_a_backend_without_a_place(bouncer: Host) -> None:
+    entry = service("10.0.1.5", "10.0.2.7")
+    entry.backends[1].weight = 0
+    assert put(bouncer, entry) == []
+    assert set(places(bouncer)) == {entry.backends[0].address}
+    backends = [json.loads(each) for each in bouncer.rows("backends")]
+    assert {each["address"]: each["weight"] for each in backends} == {"10.0.1.5": 1, "10.0.2.7": 0}
+
+
 def test_scaled_endpoint_is_a_location_without_a_host(bouncer: Host) -> None:
     located = node_pb2.LocationSet(vni=VNI, network=NETWORK, addresses=[SHOP], hosts=[0])
     assert not bouncer.apply(upsert=node_pb2.Tables(locations=[located])).errors
@@ -171,8 +180,7 @@ def test_removed_service_leaves_nothing_and_gives_its_slot_back(bouncer: Host) -
         ({"key": node_pb2.ServiceKey(port=70000)}, "port 70000: must be 1 to 65535"),
         ({"target_port": 70000}, "target port 70000: must be 1 to 65535"),
         ({"affinity_seconds": 2_000_000}, "affinity of 2000000 s: at most 1966020"),
-        ({"backends": [node_pb2.Backend(address=1, weight=101)]}, "weight 101 of backend 0.0.0.1: must be 1"),
-        ({"backends": [node_pb2.Backend(address=1)]}, "weight 0 of backend 0.0.0.1: must be 1 to 100"),
+        ({"backends": [node_pb2.Backend(address=1, weight=101)]}, "weight 101 of backend 0.0.0.1: must be 0"),
         ({"backends": [node_pb2.Backend(address=1, weight=1)] * 2}, "backend 0.0.0.1 is listed twice"),
     ],
 )
