@@ -7,7 +7,8 @@ translates on the client's host with the kernel's connection tracking, as most c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 
 from bench.core import results, samples, targets
 from bench.path import networks, suite, topology
@@ -16,9 +17,12 @@ _SUBJECT = "mizar.service"
 _PEER = "routed.nft"
 
 
-def _targets() -> Iterator[targets.Target]:
+_QUICK = dataclasses.replace(suite.QUICK, repetitions=2)
+
+
+def _targets(wires: Sequence[topology.Wire]) -> Iterator[targets.Target]:
     at_least, at_most = targets.Relation.AT_LEAST, targets.Relation.AT_MOST
-    for wire in topology.Wire:
+    for wire in wires:
         for figure, relation in (
             ("connections", at_least),
             ("udp_kpps", at_least),
@@ -34,11 +38,12 @@ def _targets() -> Iterator[targets.Target]:
 
 
 def measure(*, quick: bool) -> results.Result:
+    wires = (topology.Wire.GSO,) if quick else tuple(topology.Wire)
     return suite.run(
-        suite.QUICK if quick else suite.FULL,
-        wires=(topology.Wire.GSO,) if quick else tuple(topology.Wire),
+        _QUICK if quick else suite.FULL,
+        wires=wires,
         chosen=networks.SERVICES,
         suite="services",
         title="Services",
-        wanted=tuple(_targets()),
+        wanted=tuple(_targets(wires)),
     )

@@ -50,6 +50,9 @@ Places = npt.NDArray[np.int64]
 
 _NOWHERE: Final = -1
 
+_SLICE: Final = 16 * 1024
+"""Buckets that are looked at at once."""
+
 _FEW: Final = 4096
 """Freed places that are remembered, in the hope that none is filled soon."""
 
@@ -144,7 +147,9 @@ class BucketTable:
         return self._capacity
 
     def count(self) -> int:
-        return int(np.count_nonzero(_is_key(self._keys)))
+        """In slices: temporaries as large as a table would stay in the process's memory."""
+        slices = (self._keys[start : start + _SLICE] for start in range(0, self._buckets, _SLICE))
+        return sum(int(np.count_nonzero(_is_key(part))) for part in slices)
 
     # ------------------------------------------------------------ finding
 
