@@ -89,12 +89,11 @@ def _targets() -> Iterator[targets.Target]:
 
 
 def measure(*, quick: bool) -> results.Result:
-    if quick:
-        return run(QUICK, wires=tuple(topology.Wire), chosen=networks.ALL, wanted=tuple(_targets()))
+    settings, variants = (QUICK, ()) if quick else (FULL, networks.VARIANTS)
     return run(
-        FULL,
+        settings,
         wires=tuple(topology.Wire),
-        chosen=(*networks.ALL, *networks.VARIANTS),
+        chosen=(*networks.ALL, *variants),
         wanted=tuple(_targets()),
     )
 

@@ -88,11 +88,10 @@ def _inner(*, tos: int = 0) -> bytes:
     return ip_frame(ip)
 
 
-def ip_frame(ip: frames.Ip) -> bytes:
-    body = ip.pack(frames.udp(source=1000, destination=2000, payload=_PAYLOAD))
-    return frames.ethernet(
-        destination=layout.ROUTER_MAC, source=tables.NEXT_MAC, kind=frames.ETH_IPV4, payload=body
-    )
+def ip_frame(ip: frames.Ip, *, ports: tuple[int, int] = (1000, 2000), to: bytes = layout.ROUTER_MAC) -> bytes:
+    """A UDP packet as it comes from elsewhere."""
+    body = ip.pack(frames.udp(source=ports[0], destination=ports[1], payload=_PAYLOAD))
+    return frames.ethernet(destination=to, source=tables.NEXT_MAC, kind=frames.ETH_IPV4, payload=body)
 
 
 def wire(

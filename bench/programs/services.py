@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from bench.programs import frames, tables
-from bench.programs.cases import Case, Method, Program, plain, rts, wire
+from bench.programs.cases import Case, Method, Program, ip_frame, plain, rts, wire
 from mizar.abi import hashes, layout, macs
 from mizar.abi.verdicts import Verdict
 
@@ -218,17 +218,14 @@ def _gateway_config() -> tables.Fill:
 
 
 def _inside(ends: Ends, *, to: bytes = layout.ROUTER_MAC) -> bytes:
-    """A UDP packet in Ethernet."""
-    source, destination, source_port, port = ends
-    body = frames.udp(source=source_port, destination=port, payload=bytes(100))
-    packet = frames.Ip(source=source, destination=destination).pack(body)
-    return frames.ethernet(destination=to, source=tables.NEXT_MAC, kind=frames.ETH_IPV4, payload=packet)
+    """A UDP packet between these ends."""
+    source, destination, *ports = ends
+    return ip_frame(frames.Ip(source=source, destination=destination), ports=(ports[0], ports[1]), to=to)
 
 
 def _rows(table: layout.Table, *rows: tuple[Any, Any], field: str | None = None) -> tables.Fill:
     """Keys with whole values, or with one field of them."""
-    spec = layout.TABLES[table]
-    fill = tables.Fill(table=table, keys=spec.keys(len(rows)), values=spec.values(len(rows)))
+    fill = tables.empty(table, len(rows))
     for at, (key, value) in enumerate(rows):
         fill.keys[at] = key
         if field is None:

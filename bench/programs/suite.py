@@ -18,8 +18,7 @@ NS: Final = samples.Figure("ns", "time a packet", "ns", samples.Better.LOWER)
 RATIO: Final = samples.Figure("ratio", "multiple of an empty program", "x", samples.Better.LOWER)
 EMPTY: Final = "empty"
 FLOOR: Final = "floor.encapsulate"
-"""What the kernel's helpers alone take for the path of FLOOR_OF."""
-FLOOR_OF: Final = "endpoint.direct"
+"""What the kernel's helpers alone take for the path of endpoint.direct."""
 ANY_SIZE: Final = "any size"
 """Condition of cases that look up nothing that grows."""
 
@@ -149,10 +148,8 @@ def _repeat(
         for hook, name in ((cases.Program.TRANSIT_XDP, "xdp"), (cases.Program.TRANSIT_TC, "tc")):
             key = samples.Key(NS.name, f"{EMPTY}.{name}", where)
             result.taken.add(key, repetition=repetition, value=plain[hook])
-        frame = next((case.frame for case in cases.all_cases() if case.name == FLOOR_OF), None)
-        if frame is not None:
-            total = clock.floor(frame) + plain[cases.Program.ENDPOINT]
-            result.taken.add(samples.Key(NS.name, FLOOR, where), repetition=repetition, value=total)
+        total = clock.floor(cases.plain()) + plain[cases.Program.ENDPOINT]
+        result.taken.add(samples.Key(NS.name, FLOOR, where), repetition=repetition, value=total)
     for case in group:
         try:
             added = clock.time(case, rows=rows)

@@ -102,13 +102,13 @@ def usual(*, now_ms: int) -> Iterator[Fill]:
 
 def growing(table: layout.Table, rows: int, *, now_ms: int) -> Fill:
     """`rows` rows of a table that grows."""
-    fill = _empty(table, rows)
+    fill = empty(table, rows)
     GROWING[table](fill, now_ms)
     return fill
 
 
 def config(*, ready: bool) -> Fill:
-    fill = _empty(layout.Table.CONFIG, 1)
+    fill = empty(layout.Table.CONFIG, 1)
     row = fill.values[0]
     row["underlay_addr"], row["underlay_ifindex"] = SELF, IFINDEX
     row["soft_ms"], row["hard_ms"] = _FOREVER_MS, _FOREVER_MS
@@ -119,7 +119,7 @@ def config(*, ready: bool) -> Fill:
 
 def port(*, vni: int, network: int = 0, shards: int = 0, onlink: str | None = None) -> Fill:
     """The interface that endpoints' packets come from."""
-    fill = _empty(layout.Table.PORTS, 1)
+    fill = empty(layout.Table.PORTS, 1)
     fill.keys[0] = IFINDEX
     row = fill.values[0]
     row["vni"], row["addr"], row["mtu"] = vni, ENDPOINT, MTU
@@ -132,13 +132,14 @@ def port(*, vni: int, network: int = 0, shards: int = 0, onlink: str | None = No
     return fill
 
 
-def _empty(table: layout.Table, rows: int) -> Fill:
+def empty(table: layout.Table, rows: int) -> Fill:
+    """`rows` rows, all zero."""
     spec = layout.TABLES[table]
     return Fill(table=table, keys=spec.keys(rows), values=spec.values(rows))
 
 
 def _hosts() -> Fill:
-    fill = _empty(layout.Table.HOSTS, _HOSTS)
+    fill = empty(layout.Table.HOSTS, _HOSTS)
     fill.keys[:] = SELF + np.arange(_HOSTS)
     fill.values["mac_until"] = _FOREVER_S
     fill.values["mac"] = np.frombuffer(NEXT_MAC, dtype="u1")
@@ -157,7 +158,7 @@ def _vpcs() -> Fill:
         Vni.DIVIDE: flags.DIVIDER,
         Vni.BARE: flags.ENDPOINTS,
     }
-    fill = _empty(layout.Table.VPCS, len(roles))
+    fill = empty(layout.Table.VPCS, len(roles))
     for i, (vni, role) in enumerate(roles.items()):
         fill.keys[i] = vni
         row = fill.values[i]
@@ -175,7 +176,7 @@ def _few_routes() -> Fill:
         (Vni.BARE, "10.0.0.0/8", layout.RouteKind.DIVIDER),
         (Vni.VIA_DIVIDER, "10.254.0.0/16", layout.RouteKind.NONE),
     )
-    fill = _empty(layout.Table.ROUTES4, len(few))
+    fill = empty(layout.Table.ROUTES4, len(few))
     for i, (vni, text, kind) in enumerate(few):
         prefix = ipaddress.IPv4Network(text)
         fill.keys[i] = (vni, int(prefix.network_address), int(prefix.netmask))
@@ -190,7 +191,7 @@ def _shards() -> Fill:
         Network.OWN_BOUNCER: (SELF,),
         Network.LOST: (UNLISTED,),
     }
-    fill = _empty(layout.Table.SHARDS, len(holders) * SHARDS)
+    fill = empty(layout.Table.SHARDS, len(holders) * SHARDS)
     for i, (network, hosts) in enumerate(holders.items()):
         rows = slice(i * SHARDS, (i + 1) * SHARDS)
         fill.keys["network"][rows], fill.keys["shard"][rows] = network, np.arange(SHARDS)

@@ -131,9 +131,8 @@ class BucketTable:
         return self._dump(slice(None))
 
     def scan(self, batch: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-        step = max(1, batch // layout.BUCKET_ROWS)
-        for start in range(0, self._buckets, step):
-            keys, values = self._dump(slice(start, start + step))
+        for part in self._slices(max(1, batch // layout.BUCKET_ROWS)):
+            keys, values = self._dump(part)
             if len(keys):
                 yield keys, values
 
@@ -148,8 +147,11 @@ class BucketTable:
 
     def count(self) -> int:
         """In slices: temporaries as large as a table would stay in the process's memory."""
-        slices = (self._keys[start : start + _SLICE] for start in range(0, self._buckets, _SLICE))
-        return sum(int(np.count_nonzero(_is_key(part))) for part in slices)
+        return sum(int(np.count_nonzero(_is_key(self._keys[part]))) for part in self._slices(_SLICE))
+
+    def _slices(self, step: int) -> Iterator[slice]:
+        """All buckets, so many at a time."""
+        return (slice(start, start + step) for start in range(0, self._buckets, step))
 
     # ------------------------------------------------------------ finding
 
