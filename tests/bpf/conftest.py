@@ -6,6 +6,7 @@ Redirects do not happen in BPF_PROG_TEST_RUN, but a clone really goes out: loopb
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -26,6 +27,13 @@ def loopback() -> Iterator[netns.Namespace]:
 def loaded() -> Iterator[Machine]:
     with Machine() as machine:
         yield machine
+
+
+@pytest.fixture(scope="module")
+def four() -> Iterator[dict[str, Machine]]:
+    """Hosts of a cluster, by underlay address."""
+    with contextlib.ExitStack() as stack:
+        yield {host: stack.enter_context(Machine()) for host in (world.US, world.H2, world.H3, world.H4)}
 
 
 @pytest.fixture

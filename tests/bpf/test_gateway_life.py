@@ -10,7 +10,6 @@ VPC 6 has the same addresses as VPC 5. O2, O3: outside addresses of H2 and H3 fo
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -34,12 +33,6 @@ OUTSIDE: Final = {H2: O2, H3: O3}
 VNI, OTHER = 5, 6
 PREFIX, NETWORK, SHARDS, GATEWAYS = "10.0.1.0/24", 11, 4, 99
 TCP, UDP, ICMP = 6, 17, 1
-
-
-@pytest.fixture(scope="module")
-def four() -> Iterator[dict[str, Machine]]:
-    with contextlib.ExitStack() as stack:
-        yield {host: stack.enter_context(Machine()) for host in HOSTS}
 
 
 @pytest.fixture(params=[Hook.TC, Hook.XDP], ids=["tcx", "xdp"])

@@ -6,7 +6,6 @@ A 10.0.1.2 on H1     H2 divides     H3 bounces for B's network     B 10.0.2.3 on
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import Iterator
 
@@ -27,12 +26,6 @@ MACS = {A: "02:00:00:00:00:0a", B: "02:00:00:00:00:0b"}
 VNI, PEER_VNI, SHARDS = 5, 7, 4
 PREFIXES = {11: "10.0.1.0/24", 12: "10.0.2.0/24"}
 NETWORKS = {A: 11, B: 12}
-
-
-@pytest.fixture(scope="module")
-def four() -> Iterator[dict[str, Machine]]:
-    with contextlib.ExitStack() as stack:
-        yield {host: stack.enter_context(Machine()) for host in HOSTS}
 
 
 @pytest.fixture(params=[Hook.TC, Hook.XDP], ids=["tcx", "xdp"])

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import socket
@@ -72,12 +71,6 @@ INTO: Final = "into"
 """Interface of all endpoints: one that copies can be sent to, and not that of who sends."""
 
 SPREAD: Final = Plan({A: H1, B: H4, F: H2, P: H4}, {BLUE: H2, GREEN: H2}, H3)
-
-
-@pytest.fixture(scope="module")
-def four() -> Iterator[dict[str, Machine]]:
-    with contextlib.ExitStack() as stack:
-        yield {host: stack.enter_context(Machine()) for host in HOSTS}
 
 
 @pytest.fixture(params=[Hook.TC, Hook.XDP], ids=["tcx", "xdp"])
