@@ -18,8 +18,9 @@ from typing import Final
 from bench.core import command, world
 from bench.path import topology
 from mizar import errors
+from mizar.abi import layout
 from mizar.abi.verdicts import Verdict
-from mizar.dataplane import bpffs
+from mizar.dataplane import bpffs, maps, sets
 from mizar.rpc import client, values
 from mizar.rpc.gen.mizar.node.v1 import node_pb2, node_pb2_grpc
 
@@ -47,6 +48,21 @@ class Agent:
         if not found:
             raise errors.NotFoundError(f"map {name} is not pinned below {self.pins}")
         return found[-1]
+
+    def learnt(self, vni: int, address: str) -> str:
+        """What the host has learnt of an endpoint, as tools/first_packet names it: the set that it is in."""
+        spec = layout.MAPS[layout.Table.DIRECT4]
+        path = self.pinned_map(spec.name)
+        secret_path = self.pinned_map(layout.FACTOR)
+        with (
+            maps.Map.pinned(path, key=spec.key, value=spec.value) as paths,
+            maps.Map.pinned(secret_path, key=layout.U32, value=layout.SECRET) as secret,
+        ):
+            row = secret.lookup(0)
+            assert row is not None  # all indexes of an array exist
+            key = (vni, values.address(address))
+            home = sets.home_of(key, layout.ADDR_KEY4, factor=int(row["factor"]), sets=paths.max_entries)
+        return f"{path}:{home}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

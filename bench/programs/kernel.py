@@ -71,7 +71,7 @@ class Kernel:
     """
 
     def __init__(self, *, rows: int = tables.USUAL_ROWS) -> None:
-        self._capacities = dict.fromkeys(tables.GROWING, tables.capacity(rows))
+        self._capacities = {table: tables.capacity(table, rows) for table in tables.GROWING}
         self._maps: dict[str, maps.Map] = {}
         self._programs: dict[str, programs.Program] = {}
         for name in _OBJECTS:

@@ -84,9 +84,10 @@ class Fill:
     values: layout.Rows
 
 
-def capacity(rows: int) -> int:
-    """Of tables that grow to `rows`; an LRU map needs slack to keep all of its rows."""
-    return max(2 * rows, 1024)
+def capacity(table: layout.Table, rows: int) -> int:
+    """Of a table that grows to `rows`; a cache needs slack to keep them all, whichever their sets."""
+    is_cache = layout.TABLES[table].form is layout.Form.SETS
+    return max((16 if is_cache else 2) * rows, 1024)
 
 
 def usual(*, now_ms: int) -> Iterator[Fill]:

@@ -19,8 +19,6 @@ from bench.core import command, world
 from bench.path import agents, topology
 from bench.provision import plane
 from mizar import errors
-from mizar.abi import layout
-from mizar.rpc import values
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
 COUNT: Final = 4
@@ -107,8 +105,8 @@ class Reals:
             server=f"{plane.ENDPOINT_NAMESPACES}e{SERVER}",
             address=server,
             forget=(
-                _learnt(self.bystander, vni, server),
-                _learnt(self.bouncers[0], vni, client),
+                self.bystander.agent.learnt(vni, server),
+                self.bouncers[0].agent.learnt(vni, client),
             ),
         )
 
@@ -123,10 +121,3 @@ class Reals:
         real.process = agents.launch(self._owner, real.agent.host, "tcx")[1]
         real.process.wait_until(real.answers, what="serving", timeout=_START_SECONDS)
         return time.monotonic() - begun
-
-
-def _learnt(real: Real, vni: int, address: str) -> str:
-    spec = layout.TABLES[layout.Table.DIRECT4]
-    keys = spec.keys(1)
-    keys[0] = (vni, values.address(address))
-    return f"{real.agent.pinned_map(spec.name)}:{keys.tobytes().hex()}"

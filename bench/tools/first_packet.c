@@ -2,13 +2,13 @@
 /*
  * first_packet - round trip of a flow's first packet beside that of the next.
  *
- * The client makes its host forget what it learnt (deletes the entries named
- * from pinned maps), sends one packet and times the answer, then sends another
+ * The client makes its host forget what it learnt (clears the entries named
+ * of pinned arrays), sends one packet and times the answer, then sends another
  * one over the path that the first has opened. The pause before each keeps the
  * two alike: the processors have gone idle in the same way.
  *
  *   first_packet echo PORT
- *   first_packet measure ADDRESS PORT ROUNDS PAUSE_US [MAP_PATH:KEY_HEX ...]
+ *   first_packet measure ADDRESS PORT ROUNDS PAUSE_US [MAP_PATH:INDEX ...]
  *
  * Prints {"first_ns": [...], "direct_ns": [...], "lost": N}.
  */
@@ -25,11 +25,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MESSAGE = 64, MAX_ENTRIES = 16, MAX_KEY = 32, MAX_ROUNDS = 100000 };
+enum { MESSAGE = 64, MAX_ENTRIES = 16, MAX_VALUE = 4096, MAX_ROUNDS = 100000 };
 
 struct entry {
 	int map;
-	unsigned char key[MAX_KEY];
+	uint32_t index;
 };
 
 static struct entry entries[MAX_ENTRIES];
@@ -53,13 +53,11 @@ static void open_entry(struct entry *entry, char *text)
 	char *colon = strrchr(text, ':');
 	union bpf_attr attr = { 0 };
 
-	if (!colon || strlen(colon + 1) > 2 * MAX_KEY) {
-		fprintf(stderr, "first_packet: '%s' is not MAP_PATH:KEY_HEX\n", text);
+	if (!colon || sscanf(colon + 1, "%u", &entry->index) != 1) {
+		fprintf(stderr, "first_packet: '%s' is not MAP_PATH:INDEX\n", text);
 		exit(2);
 	}
 	*colon = 0;
-	for (int i = 0; colon[1 + 2 * i]; i++)
-		sscanf(colon + 1 + 2 * i, "%2hhx", &entry->key[i]);
 	attr.pathname = (uintptr_t)text;
 	entry->map = syscall(SYS_bpf, BPF_OBJ_GET, &attr, sizeof(attr));
 	if (entry->map < 0)
@@ -68,12 +66,14 @@ static void open_entry(struct entry *entry, char *text)
 
 static void forget(const struct entry *entry)
 {
+	static const unsigned char nothing[MAX_VALUE];
 	union bpf_attr attr = { 0 };
 
 	attr.map_fd = entry->map;
-	attr.key = (uintptr_t)entry->key;
-	if (syscall(SYS_bpf, BPF_MAP_DELETE_ELEM, &attr, sizeof(attr)) && errno != ENOENT)
-		die("delete entry");
+	attr.key = (uintptr_t)&entry->index;
+	attr.value = (uintptr_t)nothing;
+	if (syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr)))
+		die("clear entry");
 }
 
 static int round_trip(int s, uint64_t *ns)
@@ -158,6 +158,6 @@ int main(int argc, char **argv)
 			open_entry(&entries[i - 6], argv[i]);
 		return measure(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), argc - 6);
 	}
-	fprintf(stderr, "usage: first_packet echo PORT | measure ADDRESS PORT ROUNDS PAUSE_US [MAP_PATH:KEY_HEX ...]\n");
+	fprintf(stderr, "usage: first_packet echo PORT | measure ADDRESS PORT ROUNDS PAUSE_US [MAP_PATH:INDEX ...]\n");
 	return 2;
 }

@@ -21,7 +21,7 @@
 
 #include <linux/types.h>
 
-#define MZ_ABI_VERSION 2
+#define MZ_ABI_VERSION 3
 
 /* ------------------------------------------------------------- limits */
 
@@ -40,11 +40,11 @@
 #define MZ_HOSTS_MAX (16 * 1024)
 #define MZ_VPCS_MAX (16 * 1024)
 #define MZ_ROUTES4_MAX (64 * 1024)
-#define MZ_SHARDS_MAX (256 * 1024)
+#define MZ_SHARDS_MAX (128 * 1024)
 #define MZ_LOCATIONS4_MAX (1024 * 1024)
 #define MZ_ENDPOINTS4_MAX (64 * 1024)
 #define MZ_PORTS_MAX (16 * 1024)
-#define MZ_DIRECT4_MAX (64 * 1024)
+#define MZ_DIRECT4_MAX (192 * 1024)
 #define MZ_STATS_MAX (64 * 1024)
 #define MZ_FLOWS4_MAX (128 * 1024) /* entries: two a flow */
 #define MZ_WATCHED_MAX MZ_STATS_MAX
@@ -325,7 +325,7 @@ struct mz_lengths4 {
 	__u64 host_bits; /* bit i: there are prefixes with i host bits, so of length 32 - i */
 };
 
-/* mz_shards: HASH. Which bouncers hold a shard of a network. */
+/* mz_shards: buckets. Which bouncers hold a shard of a network. */
 struct mz_shard_key {
 	__u32 network;
 	__u32 shard; /* mz_shard_of(), below route.shards */
@@ -380,11 +380,28 @@ struct mz_port {
 #define MZ_PORT_F_ROUTES 0x1   /* its network has a table of routes of its own: MZ_TABLE_NETWORK */
 #define MZ_PORT_F_FORWARDS 0x2 /* may send what is not from its own addresses */
 
-/* mz_direct4: LRU_HASH mz_addr_key4. Learnt from traffic. */
+/* mz_direct4: sets, mz_addr_key4. Learnt from traffic. */
 struct mz_direct {
 	__be32 host;     /* 0: a scaled endpoint, ask mz_flows4 */
 	__u32 confirmed; /* milliseconds, CLOCK_MONOTONIC, modulo 2^32 */
 	__u32 vni;       /* of the endpoint: another one than the key's if it is in a peer VPC */
+};
+
+/*
+ * A set of mz_direct4: the places in which a key may be, in two cache lines. See maps/direct4.h, which says
+ * what holds.
+ */
+#define MZ_DIRECT_ROWS 3
+#define MZ_DIRECT_LINES 2
+
+struct mz_direct_line {
+	__u64 keys[MZ_DIRECT_ROWS]; /* mz_addr_key4 as numbers; 0: a free place */
+	struct mz_direct values[MZ_DIRECT_ROWS];
+	__u32 version; /* of the first line: odd while the set is written */
+};
+
+struct mz_direct_set {
+	struct mz_direct_line lines[MZ_DIRECT_LINES];
 };
 
 /* ------------------------------------------------------------ services */
@@ -655,6 +672,8 @@ MZ_ASSERT_SIZE(mz_endpoint, 16);
 MZ_ASSERT_SIZE(mz_prefix4, 8);
 MZ_ASSERT_SIZE(mz_port, 64);
 MZ_ASSERT_SIZE(mz_direct, 12);
+MZ_ASSERT_SIZE(mz_direct_line, 64);
+MZ_ASSERT_SIZE(mz_direct_set, 128);
 MZ_ASSERT_SIZE(mz_flow_key4, 20);
 MZ_ASSERT_SIZE(mz_flow4, 32);
 MZ_ASSERT_SIZE(mz_frag_key4, 16);

@@ -68,7 +68,7 @@ static __always_inline void mz_next_host(struct mz_next *next, __be32 host)
 __noinline __u32 mz_next_replica(__u32 network, __u32 index, __u32 pick)
 {
 	struct mz_shard_key key = {.network = network, .shard = index};
-	const struct mz_shard *shard = bpf_map_lookup_elem(&mz_shards, &key);
+	const struct mz_shard *shard = mz_shard_seek(&key);
 	__u32 n = shard ? MZ_MIN(shard->n, MZ_MAX_REPLICAS) : 0;
 
 	if (!shard)
@@ -117,7 +117,7 @@ static __always_inline mz_exit mz_choose_bouncer(const struct mz_question *q, __
 						 __u32 shards, struct mz_next *next)
 {
 	struct mz_shard_key key = mz_shard_key_of(network, shards, q->key.addr);
-	const struct mz_shard *shard = bpf_map_lookup_elem(&mz_shards, &key);
+	const struct mz_shard *shard = mz_shard_get(&key);
 	__u32 pick;
 
 	if (!shard || !shard->n)

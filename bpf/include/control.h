@@ -17,7 +17,7 @@ static __always_inline mz_exit mz_take_here(const struct mz_addr_key4 *key, __be
 
 	/* Ours is what we know best. */
 	if (!mz_endpoint4_get(&own))
-		mz_direct4_learn(key, host, vni);
+		mz_direct4_note(key, host, vni);
 	return MZ_V_LEARNT;
 }
 

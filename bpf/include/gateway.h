@@ -28,7 +28,7 @@
 __noinline __u32 mz_pick_gateway(__u32 network, __u32 hash, __u32 known)
 {
 	struct mz_shard_key key = {.network = network};
-	const struct mz_shard *shard = bpf_map_lookup_elem(&mz_shards, &key);
+	const struct mz_shard *shard = mz_shard_seek(&key);
 	__u32 n = shard ? MZ_MIN(shard->n, MZ_MAX_REPLICAS) : 0;
 	__u64 heaviest = 0;
 	__u32 best = 0;

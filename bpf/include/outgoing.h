@@ -205,22 +205,25 @@ _Static_assert(MZ_VERDICT_MAX <= MZ_TO_BACKEND, "a verdict and MZ_TO_BACKEND fit
 static __always_inline mz_exit mz_direct_path(struct __sk_buff *skb, const struct mz_config *config,
 					      const struct mz_outgoing *out)
 {
-	const struct mz_direct *direct = mz_direct4_get(&out->q.key);
 	struct mz_next next = {.hop = MZ_HOP_PROBE};
+	struct mz_direct direct;
 	__u32 age;
 
-	if (!direct)
+	if (!mz_direct4_get(&out->q.key, &direct))
 		return MZ_GO_ON;
-	if (unlikely(!direct->host))
+	if (unlikely(!direct.host)) {
+		/* No answer does: those are of the backends. */
+		mz_direct4_renew(&out->q.key);
 		return MZ_TO_BACKEND;
-	age = mz_direct4_age(direct);
+	}
+	age = mz_direct4_age(&direct);
 	if (age >= config->hard_ms)
 		return MZ_GO_ON;
-	mz_next_host(&next, direct->host);
+	mz_next_host(&next, direct.host);
 	if (!mz_is_up(next.via))
 		return MZ_GO_ON;
-	if (unlikely(direct->vni != out->q.key.vni)) {
-		next.vni = direct->vni;
+	if (unlikely(direct.vni != out->q.key.vni)) {
+		next.vni = direct.vni;
 		if (!mz_is_in_peer(out, next.vni))
 			return MZ_GO_ON;
 		if (next.via->flags & MZ_HOST_F_SELF)

@@ -181,11 +181,11 @@ static __always_inline mz_exit mz_take_choice(const struct mz_tuple4 *t,
 static __always_inline void mz_mark_scaled(__u32 vni, __be32 addr)
 {
 	struct mz_addr_key4 key = {.vni = vni, .addr = addr};
-	const struct mz_direct *known = mz_direct4_get(&key);
 	struct mz_direct scaled = {.confirmed = mz_now_ms(), .vni = vni};
+	struct mz_direct known;
 
-	if (!known || known->host)
-		bpf_map_update_elem(&mz_direct4, &key, &scaled, BPF_ANY);
+	if (!mz_direct4_get(&key, &known) || known.host)
+		mz_direct4_put(&key, &scaled);
 }
 
 /*

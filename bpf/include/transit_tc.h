@@ -46,7 +46,7 @@ static __always_inline void mz_learn_own_peer(const struct mz_wire *w)
 {
 	struct mz_addr_key4 key = {.vni = w->peer_vni, .addr = w->inner_dst};
 
-	mz_direct4_learn(&key, w->rts, w->vni);
+	mz_direct4_note(&key, w->rts, w->vni);
 }
 
 /* A copy into the endpoint, the original back to the sender's host as HERE. */

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from mizar import errors
 
-ABI_VERSION: Final = 2
+ABI_VERSION: Final = 3
 
 # ---------------------------------------------------------------- limits
 
@@ -65,6 +65,11 @@ BUCKET_FACTOR: Final = 0x9E37_79B9_7F4A_7C15
 """Of the hash, where no tenant chooses keys."""
 BUCKET_GONE: Final = 0xFFFF_FFFF_FFFF_FFFF
 """In place of a deleted key."""
+
+DIRECT_ROWS: Final = 3
+"""Places for learnt paths in a cache line."""
+DIRECT_LINES: Final = 2
+"""Cache lines of a set, which is where a key may be."""
 
 # ---------------------------------------------------------------- enums and flags
 
@@ -237,6 +242,10 @@ PORT: Final = _struct(
     ("onlink", PREFIX4, (MAX_ONLINK,)),
 )
 DIRECT: Final = _struct(("host", ">u4"), ("confirmed", "=u4"), ("vni", "=u4"))
+DIRECT_LINE: Final = _struct(
+    ("keys", "=u8", (DIRECT_ROWS,)), ("values", DIRECT, (DIRECT_ROWS,)), ("version", "=u4")
+)
+DIRECT_SET: Final = _struct(("lines", DIRECT_LINE, (DIRECT_LINES,)))
 FLOW_KEY4: Final = _struct(
     ("vni", "=u4"),
     ("src", ">u4"),
@@ -313,6 +322,8 @@ STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
         "mz_prefix4": PREFIX4,
         "mz_port": PORT,
         "mz_direct": DIRECT,
+        "mz_direct_line": DIRECT_LINE,
+        "mz_direct_set": DIRECT_SET,
         "mz_flow_key4": FLOW_KEY4,
         "mz_flow4": FLOW4,
         "mz_frag_key4": FRAG_KEY4,
@@ -385,6 +396,17 @@ class Table(enum.StrEnum):
     VERDICTS = "mz_verdicts"
 
 
+class Form(enum.Enum):
+    """How the map of a table keeps its rows."""
+
+    PLAIN = enum.auto()
+    """As the map's type has it."""
+    BUCKETS = enum.auto()
+    """In buckets of an array, as bpf/include/buckets.h has them."""
+    SETS = enum.auto()
+    """In sets of an array, as bpf/include/maps/direct4.h has them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TableSpec:
     """What one table is, apart from what is in it."""
@@ -393,12 +415,12 @@ class TableSpec:
     label: str
     """The name users see (`mizar tables`, node API); IPv6 maps will share it."""
     type: MapType
+    """What it is like to its users; that of its map where the form is plain."""
     key: np.dtype[Any]
     value: np.dtype[Any]
     max_entries: int
     """Default capacity; the agent may load with another one."""
-    bucketed: bool = False
-    """Rows are in buckets of an array, as bpf/include/buckets.h has them."""
+    form: Form = Form.PLAIN
     secret: bool = False
     """Tenants choose keys, so that the factor of the hash is a secret."""
 
@@ -421,7 +443,7 @@ class MapSpec:
     value: np.dtype[Any]
     max_entries: int
     rows: int = 1
-    """Rows of a table for each entry; more than one if they are in buckets."""
+    """Rows of a table for each entry; more than one if they are in buckets or sets."""
 
     def entries(self, rows: int) -> int:
         """How large the map must be for a table of `rows` rows."""
@@ -432,12 +454,12 @@ VERDICT_MAX: Final = 96
 
 _SPECS: Final = (
     TableSpec(Table.CONFIG, "config", MapType.ARRAY, U32, CONFIG, 1),
-    TableSpec(Table.HOSTS, "hosts", MapType.HASH, BE32, HOST, 16 * 1024, bucketed=True),
-    TableSpec(Table.VPCS, "vpcs", MapType.HASH, U32, VPC, 16 * 1024, bucketed=True),
+    TableSpec(Table.HOSTS, "hosts", MapType.HASH, BE32, HOST, 16 * 1024, form=Form.BUCKETS),
+    TableSpec(Table.VPCS, "vpcs", MapType.HASH, U32, VPC, 16 * 1024, form=Form.BUCKETS),
     TableSpec(
-        Table.ROUTES4, "routes", MapType.HASH, ROUTE_KEY4, ROUTE, 64 * 1024, bucketed=True, secret=True
+        Table.ROUTES4, "routes", MapType.HASH, ROUTE_KEY4, ROUTE, 64 * 1024, form=Form.BUCKETS, secret=True
     ),
-    TableSpec(Table.SHARDS, "shards", MapType.HASH, SHARD_KEY, SHARD, 256 * 1024),
+    TableSpec(Table.SHARDS, "shards", MapType.HASH, SHARD_KEY, SHARD, 128 * 1024, form=Form.BUCKETS),
     TableSpec(
         Table.LOCATIONS4,
         "locations",
@@ -445,7 +467,7 @@ _SPECS: Final = (
         ADDR_KEY4,
         LOCATION,
         1024 * 1024,
-        bucketed=True,
+        form=Form.BUCKETS,
         secret=True,
     ),
     TableSpec(
@@ -455,11 +477,20 @@ _SPECS: Final = (
         ADDR_KEY4,
         ENDPOINT,
         64 * 1024,
-        bucketed=True,
+        form=Form.BUCKETS,
         secret=True,
     ),
-    TableSpec(Table.PORTS, "ports", MapType.HASH, U32, PORT, 16 * 1024, bucketed=True),
-    TableSpec(Table.DIRECT4, "direct", MapType.LRU_HASH, ADDR_KEY4, DIRECT, 64 * 1024),
+    TableSpec(Table.PORTS, "ports", MapType.HASH, U32, PORT, 16 * 1024, form=Form.BUCKETS),
+    TableSpec(
+        Table.DIRECT4,
+        "direct",
+        MapType.LRU_HASH,
+        ADDR_KEY4,
+        DIRECT,
+        192 * 1024,
+        form=Form.SETS,
+        secret=True,
+    ),
     TableSpec(Table.FLOWS4, "flows", MapType.HASH, FLOW_KEY4, FLOW4, 128 * 1024),
     TableSpec(Table.FRAGS4, "fragments", MapType.LRU_HASH, FRAG_KEY4, FRAG4, 8 * 1024),
     TableSpec(Table.WATCHED, "watched", MapType.ARRAY, U32, WATCHED, 64 * 1024),
@@ -483,10 +514,19 @@ def _buckets(name: str, value: np.dtype[Any], rows: int) -> MapSpec:
     return MapSpec(name, MapType.ARRAY, U32, bucket, rows // BUCKET_SHARE, BUCKET_SHARE)
 
 
+def _sets(name: str, rows: int) -> MapSpec:
+    each = DIRECT_ROWS * DIRECT_LINES
+    return MapSpec(name, MapType.ARRAY, U32, DIRECT_SET, rows // each, each)
+
+
 def _map_of(spec: TableSpec) -> MapSpec:
-    if spec.bucketed:
-        return _buckets(spec.name, spec.value, spec.max_entries)
-    return MapSpec(spec.name, spec.type, spec.key, spec.value, spec.max_entries)
+    match spec.form:
+        case Form.BUCKETS:
+            return _buckets(spec.name, spec.value, spec.max_entries)
+        case Form.SETS:
+            return _sets(spec.name, spec.max_entries)
+        case Form.PLAIN:
+            return MapSpec(spec.name, spec.type, spec.key, spec.value, spec.max_entries)
 
 
 LENGTHS: Final = "mz_lengths4"

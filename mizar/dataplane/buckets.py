@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import mmap
 import os
 import platform
 import threading
@@ -81,7 +80,7 @@ class BucketTable:
         self._key = key
         self._value = value
         self._factor = np.uint64(factor)
-        buckets = _mapped(array)
+        buckets = maps.mapped(array)
         self._keys, self._values = buckets["keys"], buckets["values"]
         self._writing = threading.Lock()
         self._freed: set[int] = set()
@@ -247,15 +246,6 @@ class BucketTable:
         if not self._freed.isdisjoint(places.tolist()):
             _grace_period()
             self._freed.clear()
-
-
-def _mapped(array: maps.Map) -> npt.NDArray[Any]:
-    """The buckets themselves."""
-    try:
-        memory = mmap.mmap(array.fd, array.max_entries * array.value.itemsize)
-    except OSError as failure:
-        raise errors.KernelError(f"map {array.name} into memory: {failure.strerror}") from failure
-    return np.frombuffer(memory, dtype=array.value, count=array.max_entries)
 
 
 def _is_key(numbers: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

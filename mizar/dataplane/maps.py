@@ -14,6 +14,7 @@ What does not belong here: which maps there are (abi.layout), where they are pin
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from collections.abc import Iterator
 from typing import Any, Final
@@ -255,3 +256,12 @@ def contents(table: Map) -> bytes:
     with table:
         keys, values = table.dump()
     return keys.tobytes() + values.tobytes()
+
+
+def mapped(array: Map) -> npt.NDArray[Any]:
+    """The entries of an array map themselves, without system calls; they outlive `array`."""
+    try:
+        memory = mmap.mmap(array.fd, array.max_entries * array.value.itemsize)
+    except OSError as failure:
+        raise errors.KernelError(f"map {array.name} into memory: {failure.strerror}") from failure
+    return np.frombuffer(memory, dtype=array.value, count=array.max_entries)

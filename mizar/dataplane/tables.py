@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables as user space knows them, over the maps in which the kernel keeps them.
 
-Most tables are their maps; buckets.py and routes.py say what holds for those that are not.
+Most tables are their maps; buckets.py, routes.py and sets.py say what holds for those that are not.
 
 What does not belong here: loading, pinning (kernel.py); what rows mean (agent).
 """
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mizar.abi import layout
-from mizar.dataplane import buckets, maps, routes
+from mizar.dataplane import buckets, maps, routes, sets
 
 
 class Rows(Protocol):
@@ -41,9 +41,11 @@ def over(kept: Mapping[str, maps.Map]) -> dict[str, Rows]:
 
 def _table(spec: layout.TableSpec, kept: Mapping[str, maps.Map]) -> Rows:
     array = kept[spec.name]
-    if not spec.bucketed:
+    if spec.form is layout.Form.PLAIN:
         return array
     factor = _factor(kept[layout.FACTOR]) if spec.secret else layout.BUCKET_FACTOR
+    if spec.form is layout.Form.SETS:
+        return sets.SetTable(array, key=spec.key, factor=factor)
     if spec.name == layout.Table.ROUTES4:
         return routes.RouteTable(
             buckets.BucketTable(array, key=layout.U64, value=spec.value, factor=factor),

@@ -58,6 +58,8 @@ NUMBERS: dict[str, int] = {
     "MZ_BUCKET_SHARE": layout.BUCKET_SHARE,
     "MZ_BUCKET_FACTOR": layout.BUCKET_FACTOR,
     "MZ_BUCKET_GONE": layout.BUCKET_GONE,
+    "MZ_DIRECT_ROWS": layout.DIRECT_ROWS,
+    "MZ_DIRECT_LINES": layout.DIRECT_LINES,
     **{
         f"{table.upper()}_MAX": spec.max_entries
         for table, spec in layout.TABLES.items()

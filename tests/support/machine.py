@@ -90,8 +90,9 @@ def now_ms() -> int:
     return time.clock_gettime_ns(_COARSE) // 1_000_000 & 0xFFFFFFFF
 
 
-def now_s() -> int:
-    return int(time.clock_gettime(_COARSE))
+def now_s(*, ago: int = 0) -> int:
+    """The clock of flows, `ago` seconds back; modulo 2^32, as a machine may not have been up for so long."""
+    return (int(time.clock_gettime(_COARSE)) - ago) & 0xFFFFFFFF
 
 
 def mac_bytes(mac: str) -> tuple[int, ...]:
@@ -306,9 +307,9 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
     ) -> None:
         """A client here has a flow to a scaled endpoint; its bouncer was asked so many seconds ago."""
         (src, sport), (dst, dport), (to, target) = client, service, backend
-        now = now_s()
-        there = (number(src), number(to), sport, target, vni, 0, now, now - asked_s, 0)
-        back = (number(dst), number(src), dport, sport, vni, 0, now, now - asked_s)
+        now, asked = now_s(), now_s(ago=asked_s)
+        there = (number(src), number(to), sport, target, vni, 0, now, asked, 0)
+        back = (number(dst), number(src), dport, sport, vni, 0, now, asked)
         kind = layout.FlowKind.SERVICE
         self.put(
             Table.FLOWS4, (vni, number(src), number(dst), sport, dport, proto, (0, 0, 0)), (*there, kind, 0)
@@ -384,7 +385,7 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
     ) -> None:
         """A flow with source NAT: both entries."""
         addrs = (number(inside[0]), number(peer[0]), number(outside[0]))
-        seen, kind = now_s() - age_s, layout.FlowKind.NAT
+        seen, kind = now_s(ago=age_s), layout.FlowKind.NAT
         reverse = layout.FlowState.REVERSE
         self.put(
             Table.FLOWS4,
@@ -411,7 +412,7 @@ class Machine(contextlib.AbstractContextManager["Machine"]):
         """A flow to the outside goes through this gateway host; `came_in`: it began outside."""
         ends = (number(src[0]), number(dst[0]), src[1], dst[1])
         state = layout.FlowState.REVERSE if came_in else 0
-        value = (*ends, vni, number(host), now_s() - age_s, 0, state, layout.FlowKind.VIA, 0)
+        value = (*ends, vni, number(host), now_s(ago=age_s), 0, state, layout.FlowKind.VIA, 0)
         self.put(Table.FLOWS4, (vni, *ends, proto, (0, 0, 0)), value)
 
     def fill_flows(self) -> None:

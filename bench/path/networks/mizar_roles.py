@@ -15,9 +15,7 @@ import dataclasses
 
 from bench.core import world
 from bench.path import agents, topology
-from mizar.abi import layout
 from mizar.abi.verdicts import Verdict
-from mizar.rpc import values
 
 _CLIENT = "10.77.1.1"
 _SERVER = "10.77.2.1"
@@ -51,17 +49,9 @@ class MizarRoles:
             client=placed[_CLIENT],
             server=placed[_SERVER],
             address=_SERVER,
-            forget=(_learnt(by_host[client], _SERVER), _learnt(by_host[server], _CLIENT)),
+            forget=(by_host[client].learnt(_VNI, _SERVER), by_host[server].learnt(_VNI, _CLIENT)),
             witness=lambda: min(
                 agents.packets(by_host[divider], Verdict.DIVIDED),
                 agents.packets(by_host[bouncer], Verdict.BOUNCED),
             ),
         )
-
-
-def _learnt(agent: agents.Agent, address: str) -> str:
-    """What a host has learnt of an endpoint, as tools/first_packet names it."""
-    spec = layout.TABLES[layout.Table.DIRECT4]
-    keys = spec.keys(1)
-    keys[0] = (_VNI, values.address(address))
-    return f"{agent.pinned_map(spec.name)}:{keys.tobytes().hex()}"
