@@ -65,10 +65,7 @@ class Harness:
 
 
 class Kernel:
-    """Programs, and tables of which each of tables.GROWING can hold `rows` rows.
-
-    Loaded once for all sizes: the verifier takes seconds, and spare capacity costs a look-up nothing.
-    """
+    """Programs, and tables; each of tables.GROWING can hold `rows` rows, and is no smaller than usual."""
 
     def __init__(self, *, rows: int = tables.USUAL_ROWS) -> None:
         self._capacities = {table: tables.capacity(table, rows) for table in tables.GROWING}

@@ -68,21 +68,26 @@ def run(settings: Settings, *, rows: Sequence[int], names: Sequence[str] = ()) -
     result.settings["memory_latency_ns"] = latency = memory_latency()
     loads = ", ".join(f"{ns:g} ns in {int(kib) / 1024:g} MiB" for kib, ns in latency.items())
     result.notes.append(f"a load that depends on the last takes {loads}: the least that a random key adds")
+    growing = [case for case in chosen if case.grows]
+    others = [case for case in chosen if not case.grows]
     with world.World() as owner:
-        loaded = kernel.Kernel(rows=max(rows))
-        clock = timing.Clock(loaded, owner.directory, settings.effort)
-        for table in dict.fromkeys(case.grows for case in chosen):
-            group = [case for case in chosen if case.grows is table]
-            progress.say(f"{len(group)} cases that look up {table or 'nothing that grows'}")
-            if table is None:
-                _turns(clock, group, {ANY_SIZE: 1}, settings, result)
-                continue
-            for size in rows:
-                drawn = {condition(size): size}
-                if size == max(rows):
-                    drawn[one_key(size)] = 1
+        for size in rows:
+            progress.say(f"{len(growing)} cases with {condition(size)}")
+            loaded = kernel.Kernel(rows=size)
+            clock = timing.Clock(loaded, owner.directory, settings.effort)
+            drawn = {condition(size): size} | ({one_key(size): 1} if size == max(rows) else {})
+            for table in dict.fromkeys(case.grows for case in growing if case.grows):
                 with loaded.grown(table, size):
-                    _turns(clock, group, drawn, settings, result)
+                    _turns(clock, [case for case in growing if case.grows is table], drawn, settings, result)
+        if others:
+            progress.say(f"{len(others)} cases that look up nothing that grows")
+            _turns(
+                timing.Clock(kernel.Kernel(), owner.directory, settings.effort),
+                others,
+                {ANY_SIZE: 1},
+                settings,
+                result,
+            )
     return result
 
 

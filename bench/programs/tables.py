@@ -86,8 +86,8 @@ class Fill:
 
 def capacity(table: layout.Table, rows: int) -> int:
     """Of a table that grows to `rows`; a cache needs slack to keep them all, whichever their sets."""
-    is_cache = layout.TABLES[table].form is layout.Form.SETS
-    return max((16 if is_cache else 2) * rows, 1024)
+    spec = layout.TABLES[table]
+    return max((16 if spec.form is layout.Form.SETS else 2) * rows, spec.max_entries)
 
 
 def usual(*, now_ms: int) -> Iterator[Fill]:
