@@ -76,6 +76,8 @@ class Ladder:
         self._note("writes", where, rows / ones)
         self._note("one_p50", where, samples.percentile(times, 0.5) * 1e3)
         self._note("one_p99", where, samples.percentile(times, 0.99) * 1e3)
+        # The controller does so every half minute: at each rung it has been asked for its status by then.
+        self._real.bystander.answers()
         self._note("agent_memory", where, self._real.bystander.memory() / 2**20)
 
     async def _bulk(self, count: int, where: str) -> None:

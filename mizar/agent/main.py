@@ -21,6 +21,7 @@ from typing import Final
 
 from mizar import errors
 from mizar.agent import (
+    allocator,
     announcer,
     background,
     checker,
@@ -43,6 +44,7 @@ _log: Final = logging.getLogger(__name__)
 
 def run(config: AgentConfig) -> None:
     """Serve until SIGTERM or SIGINT. Raises MizarError if it cannot start."""
+    allocator.keep_little()
     _start_logging(config.log_level)
     # Blocked in this thread before others are started, so that all inherit it and sigwait gets them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)

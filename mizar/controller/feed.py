@@ -27,12 +27,39 @@ _log = logging.getLogger(__name__)
 _TURN: Final = 1000
 """Endpoints looked at between two turns for others."""
 
+KEPT: Final = 1000
+"""Objects that are kept to be told once more."""
+
 
 class Event(NamedTuple):
     """One line of a watch."""
 
     type: EventType
     object: objects.AnyObject
+
+
+class Latest:
+    """Objects as they are in the store, read once for as long as nothing is written: one that has come is
+    asked for again when it is ready, often with nothing in between."""
+
+    def __init__(self, store: protocol.Store) -> None:
+        self._store = store
+        self._revision = 0
+        self._read: dict[kinds.Ref, objects.Declared] = {}
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+    def get(self, ref: kinds.Ref) -> objects.Declared | None:
+        # Asked for before it is read: what is written meanwhile makes it old.
+        revision = self._store.revision
+        if revision != self._revision or len(self._read) >= KEPT:
+            self._revision = revision
+            self._read.clear()
+        found = self._read.get(ref) or self._store.get(ref)
+        if found is not None:
+            self._read[ref] = found
+        return found
 
 
 Present = Callable[[kinds.Kind, str | None], AsyncIterator[objects.Declared]]
@@ -49,19 +76,17 @@ class Feed:
         world: state.State,
         board: status.Board,
         views: views_.Views,
-        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._store = store
         self._world = world
         self._board = board
         self._views = views
-        self._loop = loop
+        self._latest = Latest(store)
         self._watchers = watching.Watchers()
         self._log = self._follow()
 
     def close(self) -> None:
         """End all watches."""
-        self._log.close()
         self._watchers.close()
 
     async def watch(
@@ -120,26 +145,21 @@ class Feed:
     def _missed(self, kind: kinds.Kind, vpc: str | None, since: int) -> list[Event]:
         subscription = self._store.watch(since)
         found: list[Event] = []
-        try:
-            while some := subscription.poll():
-                for one in some:
-                    if one.ref.kind is kind and (vpc is None or one.ref.vpc == vpc):
-                        event = self._event(EventType(one.type), one.ref, self._last(one))
-                        found.extend([event] if event is not None else [])
-        finally:
-            subscription.close()
+        while some := subscription.poll():
+            for one in some:
+                if one.ref.kind is kind and (vpc is None or one.ref.vpc == vpc):
+                    event = self._event(EventType(one.type), one.ref, self._last(one))
+                    found.extend([event] if event is not None else [])
         return found
 
     # ------------------------------------------------------------ the store's log
 
     def _follow(self) -> events.Subscription:
-        return self._store.watch(self._store.revision, wake=self._wake)
+        return self._store.watch(self._store.revision)
 
-    def _wake(self) -> None:
-        """Called in the store's thread."""
-        self._loop.call_soon_threadsafe(self._on_events)
-
-    def _on_events(self) -> None:
+    def look(self) -> None:
+        """The store has been written, and the planner knows of it. Not before: who watches would read what
+        has changed while the hosts wait to be told."""
         if not self._watchers:
             self._log.skip()
             return
@@ -165,7 +185,7 @@ class Feed:
         """The event with the object as it is now; None when it has gone meanwhile."""
         if type_ is EventType.DELETED:
             return None if gone is None else Event(type_, gone)
-        found = self._store.get(ref)
+        found = self._latest.get(ref)
         return None if found is None else Event(type_, self._views.of(found))
 
     def _ref(self, subject: subjects.Subject) -> kinds.Ref | None:

@@ -152,7 +152,7 @@ class Controller:
         )
         for host in everything.hosts:
             self._fleet.add(host.name, host.agent, address=host.address, expected=True)
-        self._feed = feed.Feed(self._store, world=self.world, board=self._board, views=self._views, loop=loop)
+        self._feed = feed.Feed(self._store, world=self.world, board=self._board, views=self._views)
         await self._resume_deletions()
         self.pusher.when_pruned(bulk.keep)
         watching = sentries.watch(
@@ -261,6 +261,7 @@ class Controller:
         self.pusher.submit(Change(revision, revision, made, done))
         for name in change.gone_hosts:
             self._fleet.leave(name)
+        self._feed.look()
         if self._board.watched:
             self._track(change, revision)
 
@@ -314,6 +315,7 @@ class Controller:
                 freed = refs
             except errors.ConflictError:
                 freed = [ref for ref in refs if await self._remove_one(ref)]
+            self._feed.look()
             for ref in freed:
                 self._to_remove.pop(ref, None)
             if not freed:

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 _COLUMNS = 14
 _PUT = f"INSERT OR REPLACE INTO endpoint VALUES ({', '.join('?' * _COLUMNS)})"
+_WHOLE = (
+    "SELECT n.name, h.name, e.* FROM vpc v CROSS JOIN endpoint e INDEXED BY endpoint_name"
+    " CROSS JOIN network n ON n.id = e.network LEFT JOIN host h ON h.serial = e.host"
+    " WHERE v.name = ? AND e.vni = v.vni AND e.name = ?"
+)
+"""One endpoint with the names that its object has; a scaled one has no host."""
+
 _BY_NAME = (
     "SELECT e.* FROM json_each(?) j CROSS JOIN endpoint e INDEXED BY endpoint_name"
     " WHERE e.vni = ? AND e.name = j.value"
@@ -118,9 +125,15 @@ def remove(tx: SqliteTransaction, refs: Sequence[kinds.Ref]) -> None:
 
 
 def get(tx: SqliteTransaction, ref: kinds.Ref) -> objects.Endpoint | None:
-    for _, record in _find(tx, [ref]):
-        return _object(tx, record, ref.vpc or "")
-    return None
+    """In one statement: objects are asked for one by one all the time."""
+    row = tx.db.execute(_WHOLE, (ref.vpc, ref.name)).fetchone()
+    if row is None:
+        return None
+    network, host, *columns = row
+    record, vpc = records.EndpointRecord(*columns), ref.vpc or ""
+    if host is None:
+        return services.get(tx, record, vpc)
+    return records.endpoint(record, store=tx.store, vpc=vpc, network=network, host=host)
 
 
 def page(tx: SqliteTransaction, vpc: records.VpcRecord, *, after: str, limit: int) -> list[objects.Endpoint]:

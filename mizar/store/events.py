@@ -5,7 +5,7 @@ What holds:
   - Events are appended after their transaction is durable, in the order of revisions.
   - The log is bounded. A watcher that starts or falls behind its oldest event gets GoneError, lists again and
     watches from the revision of the list. It never misses an event silently.
-  - Thread-safe: one lock; `wake` callbacks run in the writer's thread and must only signal.
+  - Thread-safe: one lock.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import collections
 import enum
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mizar import errors
@@ -49,7 +49,6 @@ class EventLog:
         self._first = 0  # sequence number of the oldest event kept
         self._floor = revision  # every event after this revision is kept
         self._lock = threading.Lock()
-        self._wakers: set[Callable[[], None]] = set()
 
     def append(self, events: Iterable[Event]) -> None:
         with self._lock:
@@ -57,19 +56,14 @@ class EventLog:
             while len(self._events) > self._limit:
                 self._floor = self._events.popleft().revision
                 self._first += 1
-            wakers = tuple(self._wakers)
-        for wake in wakers:
-            wake()
 
-    def subscribe(self, since: int, wake: Callable[[], None] | None = None) -> Subscription:
-        """Events after the revision `since`; `wake` is called whenever there are more."""
+    def subscribe(self, since: int) -> Subscription:
+        """Events after the revision `since`."""
         with self._lock:
             if since < self._floor:
                 raise _gone(since, self._floor)
             older = sum(1 for event in self._events if event.revision <= since)
-            if wake is not None:
-                self._wakers.add(wake)
-            return Subscription(self, self._first + older, wake)
+            return Subscription(self, self._first + older)
 
     def read(self, position: int, limit: int) -> list[Event]:
         """Up to `limit` events from a sequence number on."""
@@ -85,19 +79,13 @@ class EventLog:
         with self._lock:
             return self._first + len(self._events)
 
-    def forget(self, wake: Callable[[], None] | None) -> None:
-        with self._lock:
-            if wake is not None:
-                self._wakers.discard(wake)
-
 
 class Subscription:
     """One watcher's place in the log."""
 
-    def __init__(self, log: EventLog, position: int, wake: Callable[[], None] | None) -> None:
+    def __init__(self, log: EventLog, position: int) -> None:
         self._log = log
         self._position = position
-        self._wake = wake
 
     def poll(self, limit: int = 1000) -> list[Event]:
         """The next events, oldest first; none when there are none yet. GoneError when it fell behind."""
@@ -108,9 +96,6 @@ class Subscription:
     def skip(self) -> None:
         """Leave out all that is there by now."""
         self._position = self._log.end()
-
-    def close(self) -> None:
-        self._log.forget(self._wake)
 
 
 def _gone(since: int, floor: int) -> GoneError:

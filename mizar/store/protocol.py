@@ -17,7 +17,7 @@ What holds for each:
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -123,7 +123,7 @@ class Store(Protocol):
     def deleting(self) -> list[kinds.Ref]:
         """All that is marked and not yet removed, in the order in which it may be removed."""
 
-    def watch(self, since: int, wake: Callable[[], None] | None = None) -> events.Subscription:
+    def watch(self, since: int) -> events.Subscription:
         """Events after the revision `since`. GoneError when they are no longer known."""
 
     def close(self) -> None: ...

@@ -60,7 +60,7 @@ class VpcRecord(Record):
 
     @functools.cached_property
     def fact(self) -> facts.VpcFact:
-        return vpc_fact(self.name, self.wanted, vni=self.vni, space=self.space)
+        return _kept_vpc_fact(self.name, self.spec, self.vni, self.space)
 
 
 @dataclass(eq=False)
@@ -73,7 +73,7 @@ class NetworkRecord(Record):
 
     @functools.cached_property
     def fact(self) -> facts.NetworkFact:
-        return network_fact(self.name, self.wanted, vni=self.vni, number=self.id)
+        return _kept_network_fact(self.name, self.spec, self.vni, self.id)
 
 
 @dataclass(eq=False)
@@ -335,6 +335,17 @@ def endpoint_text(record: EndpointRecord, *, store: bytes, vpc: str, network: st
     return EndpointText(
         record.serial, record.revision, record.deleted is not None, vpc, record.name, record.netns, text
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _kept_vpc_fact(name: str, spec: str, vni: int, space: int) -> facts.VpcFact:
+    """Of a row. Cached: a request for one endpoint would take longer to read it than to write."""
+    return vpc_fact(name, json.loads(spec), vni=vni, space=space)
+
+
+@functools.lru_cache(maxsize=1024)
+def _kept_network_fact(name: str, spec: str, vni: int, number: int) -> facts.NetworkFact:
+    return network_fact(name, json.loads(spec), vni=vni, number=number)
 
 
 def serial_of(uid: str) -> int:

@@ -164,8 +164,8 @@ class SqliteStore:
         with self._view() as view:
             return view.deleting()
 
-    def watch(self, since: int, wake: Callable[[], None] | None = None) -> events.Subscription:
-        return self._log.subscribe(since, wake)
+    def watch(self, since: int) -> events.Subscription:
+        return self._log.subscribe(since)
 
     @contextlib.contextmanager
     def _view(self) -> Iterator[SqliteTransaction]:

@@ -368,10 +368,12 @@ class SqliteTransaction:
 
     def change(self) -> planner.Change:
         """What the planner is to know and to forget."""
-        fields: dict[str, Any] = {}
-        for table, name in _PLANNED.items():
-            fields[name] = tuple(self._put[table].values())
-            fields[f"gone_{name}"] = tuple(self._gone[table])
+        fields: dict[str, Any] = {
+            name: tuple(known.values()) for table, name in _PLANNED.items() if (known := self._put[table])
+        }
+        fields |= {
+            f"gone_{name}": tuple(gone) for table, name in _PLANNED.items() if (gone := self._gone[table])
+        }
         return planner.Change(**fields)
 
     # --------------------------------------------------------------------------------------------- applying

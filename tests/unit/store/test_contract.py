@@ -385,8 +385,7 @@ def test_counts_in_status(store: protocol.Store) -> None:
 
 
 def test_watch_sees_every_change_once(store: protocol.Store) -> None:
-    woken: list[None] = []
-    watch = store.watch(store.revision, lambda: woken.append(None))
+    watch = store.watch(store.revision)
     store.apply([endpoint("blue/a")])
     store.apply([endpoint("blue/a", host="h2")])
     _erase(store, "blue/a")
@@ -400,8 +399,6 @@ def test_watch_sees_every_change_once(store: protocol.Store) -> None:
     assert events[-1].last is not None
     assert [e.revision for e in events] == sorted({e.revision for e in events})
     assert watch.poll() == []
-    assert len(woken) >= 4
-    watch.close()
 
 
 def test_watch_replays_since_a_revision(store: protocol.Store) -> None:
