@@ -2,8 +2,8 @@
 """The packet-path suite: every network, both wires, in turns.
 
 All networks of a wire stand side by side, idle ones cost next to nothing. A repetition measures one figure
-on every network before it goes to the next figure, beginning with another network each time. Latencies are
-measured on all networks at once.
+on every network before it goes to the next figure, beginning with another network each time. Latencies and
+packets per second are measured on all networks at once.
 """
 
 from __future__ import annotations
@@ -50,8 +50,12 @@ FULL = Settings(repetitions=7, bulk_seconds=2, latency_seconds=2, seconds=1, rou
 _Tool = Callable[[tools.Station, Settings], Mapping[str, float]]
 _STEADY: tuple[_Tool, ...] = (
     lambda station, settings: tools.tcp_bulk(station, settings.bulk_seconds),
-    lambda station, settings: tools.udp_rate(station, settings.seconds),
     lambda station, settings: tools.tcp_connections(station, settings.seconds),
+)
+_Together = Callable[[Mapping[str, tools.Station], Settings], Mapping[str, Mapping[str, float]]]
+_TOGETHER: tuple[_Together, ...] = (
+    lambda stations, settings: tools.tcp_latency(stations, settings.latency_seconds),
+    lambda stations, settings: tools.udp_rate(stations, settings.seconds),
 )
 _FIRST: tuple[_Tool, ...] = (lambda station, settings: tools.first_packet(station, settings.rounds),)
 
@@ -167,10 +171,10 @@ def _repeat(
     first = [name for name, station in stations.items() if station.ends.forget]
     start = repetition % max(1, len(steady))
     order = steady[start:] + steady[:start]
-    if order:
-        with _noted(result, f"latency/{wire.value}"):
+    for measure_all in _TOGETHER if order else ():
+        with _noted(result, f"all/{wire.value}"):
             together = {name: stations[name] for name in order}
-            for name, figures in tools.tcp_latency(together, settings.latency_seconds).items():
+            for name, figures in measure_all(together, settings).items():
                 _take(result, name, wire, repetition, figures)
     turns = [(tool, order) for tool in _STEADY]
     turns += [(tool, first) for tool in _FIRST]

@@ -95,25 +95,41 @@ def tcp_bulk(station: Station, seconds: float) -> dict[str, float]:
     return {"tcp_gbps": gigabits / received["seconds"], "tcp_cpu": used.busy / gigabits}
 
 
-def udp_rate(station: Station, seconds: float) -> dict[str, float]:
-    """Packets of 64 bytes payload: how many arrive per second while one processor sends all it can."""
-    receiver = station.owner.start([tools.path("udp_rate"), "receive", str(_UDP_PORT)], place=station.server)
-    receiver.wait_listening(_UDP_PORT, protocol="udp")
-    before = machine.cpu_time()
-    command.run(
+def udp_rate(stations: Mapping[str, Station], seconds: float) -> dict[str, dict[str, float]]:
+    """Packets of 64 bytes payload: how many arrive per second while one processor sends all it can.
+
+    All stations in turns, `seconds` of sending for each; figures by the stations' names.
+    """
+    receivers = [
+        station.owner.start([tools.path("udp_rate"), "receive", str(_UDP_PORT)], place=station.server)
+        for station in stations.values()
+    ]
+    for receiver in receivers:
+        receiver.wait_listening(_UDP_PORT, protocol="udp")
+    text = command.run(
         [
             tools.path("udp_rate"),
-            *command.words(f"send {station.ends.target} {_UDP_PORT} {_UDP_BYTES} {seconds:g}"),
+            *command.words(f"send {_UDP_PORT} {_UDP_BYTES} {seconds:g}"),
+            *_ends(stations),
         ],
-        place=station.client,
-        timeout=seconds + _SLACK_SECONDS,
+        place=command.Place(cpus=_CLIENT_CPUS),
+        timeout=2 * seconds * len(stations) + _SLACK_SECONDS,
     )
-    used = machine.cpu_time() - before
-    arrived = json.loads(receiver.finish(timeout=_SLACK_SECONDS))
+    sent = json.loads(text)
+    arrived = [json.loads(receiver.finish(timeout=_SLACK_SECONDS))["packets"] for receiver in receivers]
     return {
-        "udp_kpps": arrived["packets"] / arrived["seconds"] / 1e3,
-        "udp_cpu": used.busy / (arrived["packets"] / 1e6),
+        name: {"udp_kpps": packets / time / 1e3, "udp_cpu": busy / (packets / 1e6)}
+        for name, packets, time, busy in zip(stations, arrived, sent["seconds"], sent["busy"], strict=True)
     }
+
+
+def _ends(stations: Mapping[str, Station]) -> list[str]:
+    """Arguments of tools that go from one path to the next: namespace and address of each."""
+    return [
+        word
+        for station in stations.values()
+        for word in (f"/run/netns/{station.ends.client}", station.ends.target)
+    ]
 
 
 def tcp_latency(stations: Mapping[str, Station], seconds: float) -> dict[str, dict[str, float]]:
@@ -122,11 +138,6 @@ def tcp_latency(stations: Mapping[str, Station], seconds: float) -> dict[str, di
     All stations at once and in turns of milliseconds, `seconds` for each: see tools/round_trips.c.
     """
     owner = next(iter(stations.values())).owner
-    ends = [
-        word
-        for station in stations.values()
-        for word in (f"/run/netns/{station.ends.client}", station.ends.target)
-    ]
     total = seconds * len(stations)
     with scheduling.awake(owner, tools.path("keep_awake"), (_CLIENT_CPUS, _SERVER_CPUS)):
         text = command.run(
@@ -134,7 +145,7 @@ def tcp_latency(stations: Mapping[str, Station], seconds: float) -> dict[str, di
                 *scheduling.REAL_TIME,
                 tools.path("round_trips"),
                 *command.words(f"measure {_LATENCY_PORT} {total:g} {_REQUEST_BYTES}"),
-                *ends,
+                *_ends(stations),
             ],
             place=command.Place(cpus=_CLIENT_CPUS),
             timeout=total + _SLACK_SECONDS,

@@ -146,6 +146,18 @@ static void take_turn(struct path *path, size_t bytes)
 	}
 }
 
+/* Each round in another order, or a path would always have the caches that the same other one leaves. */
+static void shuffle(struct path **order, int n)
+{
+	for (int i = n - 1; i > 0; i--) {
+		int k = rand() % (i + 1);
+		struct path *other = order[k];
+
+		order[k] = order[i];
+		order[i] = other;
+	}
+}
+
 static void print(const struct path *paths, int n)
 {
 	printf("{\"ns\": [");
@@ -161,18 +173,22 @@ static void print(const struct path *paths, int n)
 static int measure(int port, double seconds, size_t bytes, char **ends, int n)
 {
 	static struct path paths[MAX_PATHS];
+	struct path *order[MAX_PATHS];
 	uint64_t end;
 
 	if (bytes > MAX_BYTES || n > MAX_PATHS) {
 		fprintf(stderr, "round_trips: too many bytes or paths\n");
 		return 2;
 	}
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		dial(&paths[i], ends[2 * i], ends[2 * i + 1], port);
+		order[i] = &paths[i];
+	}
 	end = now_ns() + seconds * 1e9;
 	do {
+		shuffle(order, n);
 		for (int i = 0; i < n; i++)
-			take_turn(&paths[i], bytes);
+			take_turn(order[i], bytes);
 	} while (now_ns() < end);
 	print(paths, n);
 	return 0;
