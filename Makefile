@@ -15,7 +15,7 @@ PACKAGES_RUN   := libbpf1 iproute2 util-linux procps ethtool
 PACKAGES_BUILD := clang llvm libbpf-dev linux-libc-dev bpftool python3-venv
 PACKAGES_DEMO  := iputils-ping iperf3
 PACKAGES_TEST  := clang-format gcc tcpdump tshark openvswitch-switch curl openssl netcat-openbsd traceroute arping
-PACKAGES_BENCH := sockperf nftables
+PACKAGES_BENCH := nftables
 
 BPF_OBJECTS := $(patsubst bpf/%.bpf.c,mizar/dataplane/objects/%.bpf.o,$(wildcard bpf/*.bpf.c))
 BPF_HEADERS := $(shell find bpf/include -name '*.h')

@@ -17,7 +17,6 @@ _STEAL_COLUMN = 7
 # What is asked for its version, and how.
 _TOOLS: dict[str, tuple[str, ...]] = {
     "iperf3": ("iperf3", "--version"),
-    "sockperf": ("sockperf", "--version"),
     "ovs-vswitchd": ("ovs-vswitchd", "--version"),
     "iproute2": ("ip", "-V"),
     "clang": ("clang", "--version"),
@@ -91,5 +90,5 @@ def _version(argv: tuple[str, ...]) -> str:
     except OSError:
         return ""
     lines = (done.stdout or done.stderr).strip().splitlines()
-    # sockperf prints a banner line first.
+    # Some begin with a line that is a frame.
     return next((line.strip() for line in lines if any(c.isalnum() for c in line)), "")

@@ -2,7 +2,8 @@
 """The packet-path suite: every network, both wires, in turns.
 
 All networks of a wire stand side by side, idle ones cost next to nothing. A repetition measures one figure
-on every network before it goes to the next figure, beginning with another network each time.
+on every network before it goes to the next figure, beginning with another network each time. Latencies and
+packets per second are measured on all networks at once.
 """
 
 from __future__ import annotations
@@ -38,19 +39,23 @@ class Settings:
 
     repetitions: int
     bulk_seconds: int
+    latency_seconds: int
     seconds: float
     rounds: int
 
 
-QUICK = Settings(repetitions=3, bulk_seconds=1, seconds=0.5, rounds=200)
-FULL = Settings(repetitions=7, bulk_seconds=2, seconds=1, rounds=1000)
+QUICK = Settings(repetitions=3, bulk_seconds=1, latency_seconds=1, seconds=0.5, rounds=200)
+FULL = Settings(repetitions=7, bulk_seconds=2, latency_seconds=2, seconds=1, rounds=1000)
 
 _Tool = Callable[[tools.Station, Settings], Mapping[str, float]]
 _STEADY: tuple[_Tool, ...] = (
     lambda station, settings: tools.tcp_bulk(station, settings.bulk_seconds),
-    lambda station, settings: tools.udp_rate(station, settings.seconds),
-    lambda station, settings: tools.tcp_latency(station, settings.seconds),
     lambda station, settings: tools.tcp_connections(station, settings.seconds),
+)
+_Together = Callable[[Mapping[str, tools.Station], Settings], Mapping[str, Mapping[str, float]]]
+_TOGETHER: tuple[_Together, ...] = (
+    lambda stations, settings: tools.tcp_latency(stations, settings.latency_seconds),
+    lambda stations, settings: tools.udp_rate(stations, settings.seconds),
 )
 _FIRST: tuple[_Tool, ...] = (lambda station, settings: tools.first_packet(station, settings.rounds),)
 
@@ -165,15 +170,25 @@ def _repeat(
     steady = [name for name, station in stations.items() if not station.ends.forget]
     first = [name for name, station in stations.items() if station.ends.forget]
     start = repetition % max(1, len(steady))
-    turns = [(tool, steady[start:] + steady[:start]) for tool in _STEADY]
+    order = steady[start:] + steady[:start]
+    for measure_all in _TOGETHER if order else ():
+        with _noted(result, f"all/{wire.value}"):
+            together = {name: stations[name] for name in order}
+            for name, figures in measure_all(together, settings).items():
+                _take(result, name, wire, repetition, figures)
+    turns = [(tool, order) for tool in _STEADY]
     turns += [(tool, first) for tool in _FIRST]
     for tool, names in turns:
         for name in names:
             with _noted(result, f"{name}/{wire.value}"):
-                for figure, value in tool(stations[name], settings).items():
-                    result.taken.add(
-                        samples.Key(figure, name, wire.value), repetition=repetition, value=value
-                    )
+                _take(result, name, wire, repetition, tool(stations[name], settings))
+
+
+def _take(
+    result: results.Result, name: str, wire: topology.Wire, repetition: int, figures: Mapping[str, float]
+) -> None:
+    for figure, value in figures.items():
+        result.taken.add(samples.Key(figure, name, wire.value), repetition=repetition, value=value)
 
 
 @contextlib.contextmanager

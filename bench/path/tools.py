@@ -3,39 +3,38 @@
 
 The client runs on processor 0 and the server on processor 1 of every machine, so that the scheduler's
 choice of a processor is no part of the comparison. In-kernel work goes where the kernel puts it.
+
+Where a latency is measured, processors are awake and tools run in real time (bench.core.scheduling).
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 from bench import tools
-from bench.core import command, machine, samples, world
+from bench.core import command, machine, samples, scheduling, world
 from bench.path import topology
 from mizar import errors
 
 _CLIENT_CPUS = "0"
 _SERVER_CPUS = "1"
 _IPERF_PORT = 5201
-_SOCKPERF_PORT = 5202
+_LATENCY_PORT = 5202
 _CONNECT_PORT = 5203
 _UDP_PORT = 5204
 _ECHO_PORT = 5205
 
-TCP_PORTS = (_IPERF_PORT, _SOCKPERF_PORT, _CONNECT_PORT)
+TCP_PORTS = (_IPERF_PORT, _LATENCY_PORT, _CONNECT_PORT)
 UDP_PORTS = (_UDP_PORT, _ECHO_PORT)
 
 _UDP_BYTES = 64
+_REQUEST_BYTES = 64
 _PARALLEL = 32
 _PAUSE_US = 200
 # Start and end of a tool around its measured seconds.
 _SLACK_SECONDS = 20.0
-
-_PERCENTILE = re.compile(r"percentile (\d+\.\d+) =\s+(\d+\.\d+)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,12 +59,16 @@ def open_station(owner: world.World, ends: topology.Ends) -> Station:
     for argv, port, protocol in (
         (["iperf3", "--server", "--bind", ends.address, "--port", str(_IPERF_PORT)], _IPERF_PORT, "tcp"),
         (
-            ["sockperf", "server", "--tcp", "-i", ends.address, "-p", str(_SOCKPERF_PORT)],
-            _SOCKPERF_PORT,
+            [*scheduling.REAL_TIME, tools.path("round_trips"), "serve", str(_LATENCY_PORT)],
+            _LATENCY_PORT,
             "tcp",
         ),
         ([tools.path("tcp_connections"), "serve", str(_CONNECT_PORT)], _CONNECT_PORT, "tcp"),
-        ([tools.path("first_packet"), "echo", str(_ECHO_PORT)], _ECHO_PORT, "udp"),
+        (
+            [*scheduling.REAL_TIME, tools.path("first_packet"), "echo", str(_ECHO_PORT)],
+            _ECHO_PORT,
+            "udp",
+        ),
     ):
         owner.start(argv, place=station.server).wait_listening(port, protocol=protocol)
     # Fails here, and with a clear message, when the network under test does not connect its pods.
@@ -92,59 +95,68 @@ def tcp_bulk(station: Station, seconds: float) -> dict[str, float]:
     return {"tcp_gbps": gigabits / received["seconds"], "tcp_cpu": used.busy / gigabits}
 
 
-def udp_rate(station: Station, seconds: float) -> dict[str, float]:
-    """Packets of 64 bytes payload: how many arrive per second while one processor sends all it can."""
-    receiver = station.owner.start([tools.path("udp_rate"), "receive", str(_UDP_PORT)], place=station.server)
-    receiver.wait_listening(_UDP_PORT, protocol="udp")
-    before = machine.cpu_time()
-    command.run(
+def udp_rate(stations: Mapping[str, Station], seconds: float) -> dict[str, dict[str, float]]:
+    """Packets of 64 bytes payload: how many arrive per second while one processor sends all it can.
+
+    All stations in turns, `seconds` of sending for each; figures by the stations' names.
+    """
+    receivers = [
+        station.owner.start([tools.path("udp_rate"), "receive", str(_UDP_PORT)], place=station.server)
+        for station in stations.values()
+    ]
+    for receiver in receivers:
+        receiver.wait_listening(_UDP_PORT, protocol="udp")
+    text = command.run(
         [
             tools.path("udp_rate"),
-            *command.words(f"send {station.ends.target} {_UDP_PORT} {_UDP_BYTES} {seconds:g}"),
+            *command.words(f"send {_UDP_PORT} {_UDP_BYTES} {seconds:g}"),
+            *_ends(stations),
         ],
-        place=station.client,
-        timeout=seconds + _SLACK_SECONDS,
+        place=command.Place(cpus=_CLIENT_CPUS),
+        timeout=2 * seconds * len(stations) + _SLACK_SECONDS,
     )
-    used = machine.cpu_time() - before
-    arrived = json.loads(receiver.finish(timeout=_SLACK_SECONDS))
+    sent = json.loads(text)
+    arrived = [json.loads(receiver.finish(timeout=_SLACK_SECONDS))["packets"] for receiver in receivers]
     return {
-        "udp_kpps": arrived["packets"] / arrived["seconds"] / 1e3,
-        "udp_cpu": used.busy / (arrived["packets"] / 1e6),
+        name: {"udp_kpps": packets / time / 1e3, "udp_cpu": busy / (packets / 1e6)}
+        for name, packets, time, busy in zip(stations, arrived, sent["seconds"], sent["busy"], strict=True)
     }
 
 
-@contextlib.contextmanager
-def _awake(station: Station) -> Iterator[None]:
-    """Processors that never sleep: waking one takes longer than the network does, and in a virtual machine as
-    long as its neighbours let it. Whatever else wants to run takes them from SCHED_IDLE at once."""
-    spinners = [
-        station.owner.start(
-            ["chrt", "--idle", "0", "sh", "-c", "while :; do :; done"], place=command.Place(cpus=cpus)
-        )
-        for cpus in (_CLIENT_CPUS, _SERVER_CPUS)
+def _ends(stations: Mapping[str, Station]) -> list[str]:
+    """Arguments of tools that go from one path to the next: namespace and address of each."""
+    return [
+        word
+        for station in stations.values()
+        for word in (f"/run/netns/{station.ends.client}", station.ends.target)
     ]
-    try:
-        yield
-    finally:
-        for spinner in spinners:
-            spinner.kill()
 
 
-def tcp_latency(station: Station, seconds: float) -> dict[str, float]:
-    """One request of 64 bytes and its answer at a time on one connection; full round trips."""
-    with _awake(station):
+def tcp_latency(stations: Mapping[str, Station], seconds: float) -> dict[str, dict[str, float]]:
+    """One request of 64 bytes and its answer at a time, full round trips; figures by the stations' names.
+
+    All stations at once and in turns of milliseconds, `seconds` for each: see tools/round_trips.c.
+    """
+    owner = next(iter(stations.values())).owner
+    total = seconds * len(stations)
+    with scheduling.awake(owner, tools.path("keep_awake"), (_CLIENT_CPUS, _SERVER_CPUS)):
         text = command.run(
-            command.words(
-                f"sockperf ping-pong --tcp -i {station.ends.target} -p {_SOCKPERF_PORT} -m 64 -t "
-                f"{max(1, round(seconds))} --full-rtt"
-            ),
-            place=station.client,
-            timeout=seconds + _SLACK_SECONDS,
+            [
+                *scheduling.REAL_TIME,
+                tools.path("round_trips"),
+                *command.words(f"measure {_LATENCY_PORT} {total:g} {_REQUEST_BYTES}"),
+                *_ends(stations),
+            ],
+            place=command.Place(cpus=_CLIENT_CPUS),
+            timeout=total + _SLACK_SECONDS,
         )
-    found = {float(name): float(value) for name, value in _PERCENTILE.findall(text)}
-    if 50.0 not in found or 99.0 not in found:
-        raise errors.ToolError("read sockperf: no percentiles in what it printed", stdout=text)
-    return {"rr_p50": found[50.0], "rr_p99": found[99.0]}
+    return {
+        name: {
+            "rr_p50": samples.percentile(times, 0.5) / 1e3,
+            "rr_p99": samples.percentile(times, 0.99) / 1e3,
+        }
+        for name, times in zip(stations, json.loads(text)["ns"], strict=True)
+    }
 
 
 def tcp_connections(station: Station, seconds: float) -> dict[str, float]:
@@ -166,15 +178,17 @@ def tcp_connections(station: Station, seconds: float) -> dict[str, float]:
 def first_packet(station: Station, rounds: int) -> dict[str, float]:
     """Round trips of first packets, which must all have gone the long way, and of those after them."""
     before = station.ends.witness() if station.ends.witness else 0
-    text = command.run(
-        [
-            tools.path("first_packet"),
-            *command.words(f"measure {station.ends.target} {_ECHO_PORT} {rounds} {_PAUSE_US}"),
-            *station.ends.forget,
-        ],
-        place=station.client,
-        timeout=_SLACK_SECONDS + rounds,
-    )
+    with scheduling.awake(station.owner, tools.path("keep_awake"), (_CLIENT_CPUS, _SERVER_CPUS)):
+        text = command.run(
+            [
+                *scheduling.REAL_TIME,
+                tools.path("first_packet"),
+                *command.words(f"measure {station.ends.target} {_ECHO_PORT} {rounds} {_PAUSE_US}"),
+                *station.ends.forget,
+            ],
+            place=station.client,
+            timeout=_SLACK_SECONDS + rounds,
+        )
     times = json.loads(text)
     if times["lost"]:
         raise errors.ToolError(f"measure first packets: {times['lost']} of {rounds} rounds lost a packet")

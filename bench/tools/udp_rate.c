@@ -7,22 +7,45 @@
  * the sender hands over 64 packets a call and the receiver takes as many; no
  * segmentation offload, each packet travels alone.
  *
- *   udp_rate receive PORT              counts from the first packet to silence
- *   udp_rate send ADDRESS PORT BYTES SECONDS
+ *   udp_rate receive PORT              counts until silence
+ *   udp_rate send PORT BYTES SECONDS NAMESPACE ADDRESS [NAMESPACE ADDRESS ...]
  *
- * Both print one JSON object; the receiver's is the result.
+ * The sender has a socket on each path and goes from one to the next, so that all
+ * see the same machine; see round_trips.c. After its turn a path has time to carry
+ * what it has queued. NAMESPACE is the path of a network namespace.
+ *
+ * Both print one JSON object. The sender's "seconds" and "busy" have for each path,
+ * in the order of the arguments, how long it sent and the time that all processors
+ * worked meanwhile and until the next path's turn.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { BATCH = 64, MAX_BYTES = 2048, RECEIVE_BUFFER = 4 << 20, SILENCE_MS = 300, FIRST_MS = 10000 };
+enum {
+	BATCH = 64,
+	MAX_BYTES = 2048,
+	MAX_PATHS = 16,
+	RECEIVE_BUFFER = 4 << 20,
+	SILENCE_MS = 2500, /* longer than two turns of each other path */
+	FIRST_MS = 10000,
+	TURN_MS = 40,
+	DRAIN_MS = 20
+};
+
+struct path {
+	int s;
+	double seconds, busy;
+};
 
 static char payload[BATCH][MAX_BYTES];
 static struct iovec vectors[BATCH];
@@ -62,7 +85,6 @@ static int receive(int port)
 	struct sockaddr_in self = { .sin_family = AF_INET, .sin_port = htons(port) };
 	int s = socket(AF_INET, SOCK_DGRAM, 0), size = RECEIVE_BUFFER;
 	uint64_t packets = 0;
-	double first = 0, last = 0;
 
 	if (s < 0 || bind(s, (void *)&self, sizeof(self)))
 		die("bind");
@@ -77,44 +99,100 @@ static int receive(int port)
 			break;
 		if (n < 0)
 			die("receive");
-		last = now();
-		if (!first) {
-			/* The first batch starts the clock and is not counted. */
-			first = last;
+		if (!packets)
 			set_patience(s, SILENCE_MS);
-			continue;
-		}
 		packets += n;
 	}
-	printf("{\"packets\": %llu, \"seconds\": %.6f}\n", (unsigned long long)packets, last - first);
+	printf("{\"packets\": %llu}\n", (unsigned long long)packets);
 	return packets ? 0 : 1;
 }
 
-static int transmit(const char *address, int port, size_t bytes, double seconds)
+/* Seconds that all processors have worked since boot: the first line of /proc/stat, proc(5). */
+static double busy(void)
+{
+	unsigned long long user, nice, system, idle, iowait, irq, softirq;
+	FILE *stat = fopen("/proc/stat", "r");
+
+	if (!stat || fscanf(stat, "cpu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle,
+			    &iowait, &irq, &softirq) != 7)
+		die("read /proc/stat");
+	fclose(stat);
+	return (double)(user + nice + system + irq + softirq) / sysconf(_SC_CLK_TCK);
+}
+
+static void dial(struct path *path, const char *netns, const char *address, int port)
 {
 	struct sockaddr_in peer = { .sin_family = AF_INET, .sin_port = htons(port) };
-	int s = socket(AF_INET, SOCK_DGRAM, 0);
-	uint64_t packets = 0;
-	double start, end;
+	int fd = open(netns, O_RDONLY | O_CLOEXEC);
 
-	if (bytes > MAX_BYTES || inet_pton(AF_INET, address, &peer.sin_addr) != 1) {
-		fprintf(stderr, "udp_rate: bad address or size\n");
+	if (fd < 0 || setns(fd, CLONE_NEWNET))
+		die("enter network namespace");
+	close(fd);
+	path->s = socket(AF_INET, SOCK_DGRAM, 0);
+	if (inet_pton(AF_INET, address, &peer.sin_addr) != 1 || path->s < 0 ||
+	    connect(path->s, (void *)&peer, sizeof(peer)))
+		die("connect");
+}
+
+static void take_turn(struct path *path)
+{
+	struct timespec drain = { .tv_nsec = DRAIN_MS * 1000000L };
+	double before = busy(), start = now(), end;
+
+	do {
+		/* A full queue and a port not yet bound are losses like any other. */
+		if (sendmmsg(path->s, messages, BATCH, 0) < 0 && errno != ENOBUFS && errno != ECONNREFUSED)
+			die("send");
+		end = now();
+	} while (end - start < TURN_MS / 1e3);
+	path->seconds += end - start;
+	nanosleep(&drain, NULL);
+	path->busy += busy() - before;
+}
+
+/* Each round in another order, or a path would always have the caches that the same other one leaves. */
+static void shuffle(struct path **order, int n)
+{
+	for (int i = n - 1; i > 0; i--) {
+		int k = rand() % (i + 1);
+		struct path *other = order[k];
+
+		order[k] = order[i];
+		order[i] = other;
+	}
+}
+
+static void print(const struct path *paths, int n)
+{
+	printf("{\"seconds\": [");
+	for (int i = 0; i < n; i++)
+		printf("%s%.6f", i ? ", " : "", paths[i].seconds);
+	printf("], \"busy\": [");
+	for (int i = 0; i < n; i++)
+		printf("%s%.6f", i ? ", " : "", paths[i].busy);
+	printf("]}\n");
+}
+
+static int transmit(int port, size_t bytes, double seconds, char **ends, int n)
+{
+	static struct path paths[MAX_PATHS];
+	struct path *order[MAX_PATHS];
+
+	if (bytes > MAX_BYTES || n > MAX_PATHS) {
+		fprintf(stderr, "udp_rate: too many bytes or paths\n");
 		return 2;
 	}
-	if (s < 0 || connect(s, (void *)&peer, sizeof(peer)))
-		die("connect");
+	for (int i = 0; i < n; i++) {
+		dial(&paths[i], ends[2 * i], ends[2 * i + 1], port);
+		order[i] = &paths[i];
+	}
 	prepare(bytes);
-	start = now();
 	do {
-		int n = sendmmsg(s, messages, BATCH, 0);
-
-		/* A full queue and a port not yet bound are losses like any other. */
-		if (n < 0 && errno != ENOBUFS && errno != ECONNREFUSED)
-			die("send");
-		packets += n > 0 ? n : 0;
-		end = now();
-	} while (end - start < seconds);
-	printf("{\"packets\": %llu, \"seconds\": %.6f}\n", (unsigned long long)packets, end - start);
+		shuffle(order, n);
+		for (int i = 0; i < n; i++)
+			take_turn(order[i]);
+	} while (paths[0].seconds < seconds);
+	print(paths, n);
 	return 0;
 }
 
@@ -122,8 +200,8 @@ int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "receive"))
 		return receive(atoi(argv[2]));
-	if (argc == 6 && !strcmp(argv[1], "send"))
-		return transmit(argv[2], atoi(argv[3]), strtoul(argv[4], NULL, 10), atof(argv[5]));
-	fprintf(stderr, "usage: udp_rate receive PORT | send ADDRESS PORT BYTES SECONDS\n");
+	if (argc >= 7 && argc % 2 && !strcmp(argv[1], "send"))
+		return transmit(atoi(argv[2]), strtoul(argv[3], NULL, 10), atof(argv[4]), argv + 5, (argc - 5) / 2);
+	fprintf(stderr, "usage: udp_rate receive PORT | send PORT BYTES SECONDS NAMESPACE ADDRESS ...\n");
 	return 2;
 }

@@ -166,7 +166,7 @@ static __always_inline mz_exit mz_first_hop(struct __sk_buff *skb)
 	s.config = mz_config_get();
 	if (!s.config)
 		return MZ_DROP_NO_CONFIG;
-	mz_linear(skb, MZ_NEED_PACKET4);
+	mz_linear4(skb);
 	eth = (void *)(long)skb->data;
 	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return MZ_DROP_MALFORMED_ETH;

@@ -166,7 +166,7 @@ __noinline mz_exit mz_outside_ip(struct __sk_buff *skb)
 	struct mz_packet4 p = {};
 	mz_exit exit;
 
-	mz_linear(skb, MZ_NEED_PACKET4);
+	mz_linear4(skb);
 	exit = mz_nat_find_inside(skb, &t, &to);
 	if (exit != MZ_GO_ON)
 		return exit;

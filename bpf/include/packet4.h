@@ -34,8 +34,6 @@ struct mz_icmp {
 
 MZ_ASSERT_SIZE(mz_icmp, MZ_ICMP_LEN);
 
-#define MZ_NEED_PACKET4 (MZ_ETH_LEN + MZ_IP_MAX_LEN + (int)sizeof(struct tcphdr))
-
 struct mz_packet4 {
 	__u32 total; /* bytes of the IP packet */
 	__u32 head;  /* of its header */

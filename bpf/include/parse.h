@@ -19,6 +19,7 @@
 #define MZ_IP_LEN 20     /* without options */
 #define MZ_IP_MAX_LEN 60 /* with all of them */
 #define MZ_UDP_LEN 8
+#define MZ_TCP_LEN 20 /* without options */
 
 struct mz_eth {
 	__u16 dst[3];

@@ -24,6 +24,24 @@ static __always_inline void mz_linear(struct __sk_buff *skb, __u32 need)
 		bpf_skb_pull_data(skb, MZ_MIN(need, skb->len));
 }
 
+/*
+ * The headers up to TCP's or the first eight bytes of another protocol's, and no more. TCP sends its headers
+ * in the linear part and the data outside of it: one byte of data pulled in costs a new head, as the socket
+ * keeps a clone, and the receiver a copy from two places.
+ */
+static __always_inline void mz_linear4(struct __sk_buff *skb)
+{
+	const struct iphdr *ip;
+	__u32 behind;
+
+	mz_linear(skb, MZ_ETH_LEN + MZ_IP_LEN);
+	ip = (void *)(long)skb->data + MZ_ETH_LEN;
+	if ((void *)(ip + 1) > (void *)(long)skb->data_end)
+		return;
+	behind = ip->protocol == IPPROTO_TCP ? MZ_TCP_LEN : MZ_UDP_LEN;
+	mz_linear(skb, MZ_ETH_LEN + mz_ip_header_len(ip) + behind);
+}
+
 /* Out of the underlay interface to the next host; neighbour resolution is the kernel's. */
 static __always_inline int mz_send(const struct mz_config *config, const struct mz_host *via)
 {

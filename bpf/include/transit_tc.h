@@ -131,7 +131,7 @@ static __always_inline mz_exit mz_tc_parse_outer(struct __sk_buff *skb,
 	void *data, *end;
 	mz_exit exit;
 
-	mz_linear(skb, MZ_NEED_OUTER);
+	mz_linear4(skb);
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	exit = mz_wire_outer(data, end, config, w);

@@ -22,8 +22,7 @@
 
 #define MZ_GENEVE_ETH 0x6558 /* RFC 8926 s3.4: transparent Ethernet bridging */
 
-/* Linear bytes that each stage needs at most. */
-#define MZ_NEED_OUTER (MZ_ETH_LEN + MZ_IP_MAX_LEN + MZ_UDP_LEN)
+/* Linear bytes that the inner headers need. */
 #define MZ_NEED_INNER (MZ_ETH_LEN + MZ_IP_LEN)
 
 #define MZ_HOP_NONE 0xff /* no RTS option */
