@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -68,6 +69,11 @@ def _processes() -> Iterator[str]:
             continue
         if any(word in _DAEMONS for word in (words[0].rpartition(b"/")[2], *words[2:3])):
             yield f"process {directory.name}: {b' '.join(words).decode(errors='replace')}"
+
+
+def pytest_configure() -> None:
+    """Who ends a run that takes too long, as `timeout` does, ends it as ^C would: fixtures clean up."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_sessionstart() -> None:
