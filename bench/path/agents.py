@@ -20,7 +20,7 @@ from bench.path import topology
 from mizar import errors
 from mizar.abi import layout
 from mizar.abi.verdicts import Verdict
-from mizar.dataplane import bpffs, maps, sets
+from mizar.dataplane import bpffs, maps, sets, tables
 from mizar.rpc import client, values
 from mizar.rpc.gen.mizar.node.v1 import node_pb2, node_pb2_grpc
 
@@ -51,17 +51,15 @@ class Agent:
 
     def learnt(self, vni: int, address: str) -> str:
         """What the host has learnt of an endpoint, as tools/first_packet names it: the set that it is in."""
-        spec = layout.MAPS[layout.Table.DIRECT4]
-        path = self.pinned_map(spec.name)
-        secret_path = self.pinned_map(layout.FACTOR)
-        with (
-            maps.Map.pinned(path, key=spec.key, value=spec.value) as paths,
-            maps.Map.pinned(secret_path, key=layout.U32, value=layout.SECRET) as secret,
-        ):
-            row = secret.lookup(0)
-            assert row is not None  # all indexes of an array exist
-            key = (vni, values.address(address))
-            home = sets.home_of(key, layout.ADDR_KEY4, factor=int(row["factor"]), sets=paths.max_entries)
+        path = self.pinned_map(layout.Table.DIRECT4)
+        pinned = {
+            name: maps.Map.pinned(self.pinned_map(name), key=spec.key, value=spec.value)
+            for name, spec in layout.MAPS.items()
+            if name in (layout.Table.DIRECT4, layout.PARTS)
+        }
+        table = tables.over(pinned)[layout.Table.DIRECT4]
+        assert isinstance(table, sets.SetTable)
+        home = table.home((vni, values.address(address)))
         return f"{path}:{home}"
 
 

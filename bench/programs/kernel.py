@@ -19,7 +19,7 @@ from bench.programs import cases, services, tables
 from mizar import errors
 from mizar.abi import layout
 from mizar.abi.verdicts import Verdict
-from mizar.dataplane import capi, libbpf, maps, programs
+from mizar.dataplane import capi, libbpf, maps, parts, programs
 from mizar.dataplane import tables as stored
 
 _OBJECTS: Final = ("endpoint.bpf.o", "transit.bpf.o")
@@ -98,6 +98,7 @@ class Kernel:
             yield
         finally:
             self._tables[table].delete(many.keys)
+            self._shrink(table)
             self._fill(usual)
 
     @contextlib.contextmanager
@@ -136,6 +137,14 @@ class Kernel:
                     self._maps[name] = handle.map(name, key=spec.key, value=spec.value)
             for name in handle.program_names():
                 self._programs[name] = handle.program(name)
+
+    def _shrink(self, table: layout.Table) -> None:
+        """Tables only grow; the next cases are of a table that was never large."""
+        if layout.TABLES[table].form is layout.Form.BUCKETS:
+            keys, values = self._tables[table].dump()
+            parts.words(self._maps[layout.PARTS])[table] = 0
+            self._tables = stored.over(self._maps)
+            self._tables[table].update(keys, values)
 
     def _fill(self, fill: tables.Fill) -> None:
         self._tables[fill.table].update(fill.keys, fill.values)

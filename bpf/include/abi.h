@@ -559,9 +559,20 @@ struct mz_count {
 	__u64 bytes;
 };
 
-/* mz_secret: ARRAY[1]. The data plane's own. */
-struct mz_secret {
-	__u64 factor; /* of tables whose keys a tenant can choose */
+/* mz_parts: global data. The data plane's own: for each table in buckets, the part of its array that is in
+ * use, first bucket | number of buckets << 32. Close together, as every look-up needs one of them. */
+struct mz_parts {
+	__u64 factor; /* of tables whose keys a tenant can choose: secret */
+	__u64 mz_hosts;
+	__u64 mz_vpcs;
+	__u64 mz_endpoints4;
+	__u64 mz_ports;
+	__u64 mz_direct4; /* in sets, and always all of the array */
+	__u64 mz_locations4;
+	__u64 mz_routes4;
+	/* end of the first cache line */
+	__u64 mz_lengths4;
+	__u64 mz_shards;
 };
 
 /* mz_clock: PERCPU_ARRAY[1]. The programs' own. */
@@ -635,21 +646,37 @@ static inline __u32 mz_flow_timeout(__u32 proto, __u32 state)
 }
 
 /* buckets.h: places in one bucket, buckets in which a key may be, and rows for which there is one
- * bucket: at most half of the places are used, so that each key finds one. */
+ * bucket: at most half of the places are used, so that each key finds one. The largest part of an array
+ * leaves room for a part of this fraction of it, from which rows come. */
 #define MZ_BUCKET_ROWS 4
 #define MZ_BUCKET_REACH 16
 #define MZ_BUCKET_SHARE 2
+#define MZ_BUCKET_SPARE 4
 #define MZ_BUCKET_GONE 0xffffffffffffffffull
 
 #define MZ_BUCKET_FACTOR 0x9e3779b97f4a7c15ull
 
 /*
  * Home of a key by multiplicative hashing; the high half depends on all bits of the key. With
- * a secret odd factor nobody can choose keys that share a home: mz_secret.
+ * a secret odd factor nobody can choose keys that share a home: mz_parts.
  */
 static inline __u32 mz_bucket_of(__u64 key, __u64 factor, __u32 buckets)
 {
 	return ((key * factor >> 32) * buckets) >> 32;
+}
+
+/* The same as an index of the array; @part as in mz_parts. */
+static inline __u32 mz_bucket_in(__u64 part, __u64 key, __u64 factor)
+{
+	return (__u32)part + mz_bucket_of(key, factor, part >> 32);
+}
+
+/* Where a key may be besides. */
+static inline __u32 mz_bucket_after(__u64 part, __u32 index)
+{
+	__u32 first = part, size = part >> 32;
+
+	return index + 1 - first < size ? index + 1 : first;
 }
 
 #define MZ_ASSERT_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), "size of " #type)
@@ -692,7 +719,7 @@ MZ_ASSERT_SIZE(mz_forward4, 12);
 MZ_ASSERT_SIZE(mz_stats, 32);
 MZ_ASSERT_SIZE(mz_count, 16);
 MZ_ASSERT_SIZE(mz_lengths4, 8);
-MZ_ASSERT_SIZE(mz_secret, 8);
+MZ_ASSERT_SIZE(mz_parts, 80);
 MZ_ASSERT_SIZE(mz_clock, 16);
 MZ_ASSERT_SIZE(mz_scratch, 128);
 

@@ -7,7 +7,10 @@
  * user space (mizar/dataplane/buckets.py), their only writer, decides where a row goes.
  *
  * What holds:
- *  - A key lives in its home bucket, or in the next ones up to MZ_BUCKET_REACH in all.
+ *  - One part of the array is in use, as large as its rows need, lest few rows be spread over
+ *    many pages: mz_parts says which. It has all rows, before and after it becomes another.
+ *  - A key lives in its home bucket, or in the next ones up to MZ_BUCKET_REACH in all; after
+ *    the last bucket of the part comes its first.
  *  - The last row of a bucket, once used, is never free again: as long as it is free, no
  *    key of this bucket is in the next.
  *  - 0 and MZ_BUCKET_GONE are no keys: a free row, and one whose key has been deleted.
@@ -18,29 +21,21 @@
 
 #include "base.h"
 
-/* How the kernel sees a map; the agent sizes tables when it loads us. */
-struct bpf_map {
-	__u32 max_entries;
-} __attribute__((preserve_access_index));
+/*
+ * Global data, not a map to look up: its address is a constant in the program. Which part of a table is
+ * in use changes in one store, so it is read in one load, and once by each function.
+ */
+struct mz_parts mz_parts SEC(".data.mz_parts");
 
-static __always_inline __u32 mz_map_entries(const void *map)
-{
-	return ((const struct bpf_map *)map)->max_entries;
-}
+/* Of the array; layout.MapSpec.entries. */
+#define MZ_BUCKET_ENTRIES(rows) \
+	((rows) / MZ_BUCKET_SHARE + (rows) / MZ_BUCKET_SHARE / MZ_BUCKET_SPARE)
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct mz_secret);
-} mz_secret SEC(".maps");
+#define MZ_PART(name) (*(const volatile __u64 *)&mz_parts.name)
 
 static __always_inline __u64 mz_secret_factor(void)
 {
-	__u32 zero = 0;
-	const struct mz_secret *secret = bpf_map_lookup_elem(&mz_secret, &zero);
-
-	return secret ? secret->factor : MZ_BUCKET_FACTOR;
+	return *(const volatile __u64 *)&mz_parts.factor;
 }
 
 static __always_inline bool mz_bucket_is_empty(const __u64 *keys)
@@ -77,15 +72,15 @@ static __always_inline __u64 mz_addr_number(const struct mz_addr_key4 *key)
 	struct {                                                                                 \
 		__uint(type, BPF_MAP_TYPE_ARRAY);                                                \
 		__uint(map_flags, BPF_F_MMAPABLE);                                               \
-		__uint(max_entries, (rows) / MZ_BUCKET_SHARE);                                   \
+		__uint(max_entries, MZ_BUCKET_ENTRIES(rows));                                    \
 		__type(key, __u32);                                                              \
 		__type(value, struct name##_bucket);                                             \
 	} name SEC(".maps");                                                                     \
                                                                                                  \
 	__noinline __u32 name##_search(__u64 key)                                                \
 	{                                                                                        \
-		__u32 entries = mz_map_entries(&name);                                           \
-		__u32 index = mz_bucket_of(key, factor, entries);                                \
+		__u64 part = MZ_PART(name);                                                      \
+		__u32 index = mz_bucket_in(part, key, factor);                                   \
                                                                                                  \
 		for (int i = 0; i < MZ_BUCKET_REACH; i++) {                                      \
 			const struct name##_bucket *bucket = bpf_map_lookup_elem(&name, &index); \
@@ -95,7 +90,7 @@ static __always_inline __u64 mz_addr_number(const struct mz_addr_key4 *key)
 					return index * MZ_BUCKET_ROWS + row;                     \
 			if (!bucket || !bucket->keys[MZ_BUCKET_ROWS - 1])                        \
 				break;                                                           \
-			index = index + 1 < entries ? index + 1 : 0;                             \
+			index = mz_bucket_after(part, index);                                    \
 		}                                                                                \
 		return MZ_NOWHERE;                                                               \
 	}                                                                                        \
@@ -115,7 +110,7 @@ static __always_inline __u64 mz_addr_number(const struct mz_addr_key4 *key)
                                                                                                  \
 	static __always_inline const value_type *name##_find(__u64 key)                          \
 	{                                                                                        \
-		__u32 index = mz_bucket_of(key, factor, mz_map_entries(&name));                  \
+		__u32 index = mz_bucket_in(MZ_PART(name), key, factor);                          \
 		const struct name##_bucket *bucket = bpf_map_lookup_elem(&name, &index);         \
                                                                                                  \
 		/* Keys may come from the wire. */                                               \

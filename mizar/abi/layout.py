@@ -61,6 +61,8 @@ BUCKET_REACH: Final = 16
 """Buckets in which a key may be, the first being its home."""
 BUCKET_SHARE: Final = 2
 """Rows for which there is one bucket: half of the places are used at most, so that every key finds one."""
+BUCKET_SPARE: Final = 4
+"""The largest part of an array leaves room for a part of this fraction of it, from which its rows come."""
 BUCKET_FACTOR: Final = 0x9E37_79B9_7F4A_7C15
 """Of the hash, where no tenant chooses keys."""
 BUCKET_GONE: Final = 0xFFFF_FFFF_FFFF_FFFF
@@ -297,7 +299,18 @@ FLOATING4: Final = _struct(("addr", ">u4"))
 FORWARD4: Final = _struct(("vni", "=u4"), ("addr", ">u4"), ("port", ">u2"), ("pad", "=u2"))
 STATS: Final = _struct(("tx_packets", "=u8"), ("tx_bytes", "=u8"), ("rx_packets", "=u8"), ("rx_bytes", "=u8"))
 COUNT: Final = _struct(("packets", "=u8"), ("bytes", "=u8"))
-SECRET: Final = _struct(("factor", "=u8"))
+PARTS_ROW: Final = _struct(
+    ("factor", "=u8"),
+    ("mz_hosts", "=u8"),
+    ("mz_vpcs", "=u8"),
+    ("mz_endpoints4", "=u8"),
+    ("mz_ports", "=u8"),
+    ("mz_direct4", "=u8"),
+    ("mz_locations4", "=u8"),
+    ("mz_routes4", "=u8"),
+    ("mz_lengths4", "=u8"),
+    ("mz_shards", "=u8"),
+)
 CLOCK: Final = _struct(("jiffies", "=u8"), ("now_ms", "=u8"))
 SCRATCH: Final = _struct(("words", "=u8", (16,)))
 
@@ -341,7 +354,7 @@ STRUCTS: Final[Mapping[str, np.dtype[Any]]] = types.MappingProxyType(
         "mz_forward4": FORWARD4,
         "mz_stats": STATS,
         "mz_count": COUNT,
-        "mz_secret": SECRET,
+        "mz_parts": PARTS_ROW,
         "mz_clock": CLOCK,
         "mz_scratch": SCRATCH,
     }
@@ -444,10 +457,13 @@ class MapSpec:
     max_entries: int
     rows: int = 1
     """Rows of a table for each entry; more than one if they are in buckets or sets."""
+    spare: int = 0
+    """One entry more for so many, to have room for growing; 0: none."""
 
     def entries(self, rows: int) -> int:
         """How large the map must be for a table of `rows` rows."""
-        return -(-rows // self.rows)
+        entries = -(-rows // self.rows)
+        return entries + -(-entries // self.spare) if self.spare else entries
 
 
 VERDICT_MAX: Final = 96
@@ -511,7 +527,8 @@ TABLES: Final[Mapping[str, TableSpec]] = types.MappingProxyType({spec.name: spec
 
 def _buckets(name: str, value: np.dtype[Any], rows: int) -> MapSpec:
     bucket = _struct(("keys", "=u8", (BUCKET_ROWS,)), ("values", value, (BUCKET_ROWS,)))
-    return MapSpec(name, MapType.ARRAY, U32, bucket, rows // BUCKET_SHARE, BUCKET_SHARE)
+    one = MapSpec(name, MapType.ARRAY, U32, bucket, 1, BUCKET_SHARE, BUCKET_SPARE)
+    return dataclasses.replace(one, max_entries=one.entries(rows))
 
 
 def _sets(name: str, rows: int) -> MapSpec:
@@ -532,12 +549,12 @@ def _map_of(spec: TableSpec) -> MapSpec:
 LENGTHS: Final = "mz_lengths4"
 """Kept with mz_routes4 by the data plane, by VNI; no table of anybody else."""
 
-FACTOR: Final = "mz_secret"
-"""The factor of tables whose keys tenants choose; the data plane draws it."""
+PARTS: Final = "mz_parts"
+"""One row: the parts in use of tables that are no plain maps, and the factor where tenants choose keys."""
 
 _PRIVATE: Final = (
     _buckets(LENGTHS, LENGTHS4, TABLES[Table.VPCS].max_entries),
-    MapSpec(FACTOR, MapType.ARRAY, U32, SECRET, 1),
+    MapSpec(PARTS, MapType.ARRAY, U32, PARTS_ROW, 1),
     MapSpec("mz_clock", MapType.PERCPU_ARRAY, U32, CLOCK, 1),
     MapSpec("mz_scratch", MapType.PERCPU_ARRAY, U32, SCRATCH, 1),
 )

@@ -147,7 +147,8 @@ class Object:
     def _maps(self) -> Iterator[tuple[str, Any]]:
         found = lib.bpf_object__next_map(self._object, ffi.NULL)
         while found:
-            yield ffi.string(lib.bpf_map__name(found)).decode(), found
+            # Global data in a section of its own is shared like any map; pins cannot have dots.
+            yield ffi.string(lib.bpf_map__name(found)).decode().removeprefix(".data."), found
             found = lib.bpf_object__next_map(self._object, found)
 
     def _programs(self) -> Iterator[tuple[str, Any]]:

@@ -258,10 +258,16 @@ def contents(table: Map) -> bytes:
     return keys.tobytes() + values.tobytes()
 
 
-def mapped(array: Map) -> npt.NDArray[Any]:
-    """The entries of an array map themselves, without system calls; they outlive `array`."""
+def mapped(array: Map, *, first: int = 0, count: int | None = None) -> npt.NDArray[Any]:
+    """Entries of an array map themselves, all if not said otherwise; no system calls. They outlive `array`.
+
+    Only their pages are mapped, as all that is mapped counts as this process's memory.
+    """
+    n = array.max_entries if count is None else count
+    begin, end = first * array.value.itemsize, (first + n) * array.value.itemsize
+    page = begin - begin % mmap.ALLOCATIONGRANULARITY
     try:
-        memory = mmap.mmap(array.fd, array.max_entries * array.value.itemsize)
+        memory = mmap.mmap(array.fd, end - page, offset=page)
     except OSError as failure:
         raise errors.KernelError(f"map {array.name} into memory: {failure.strerror}") from failure
-    return np.frombuffer(memory, dtype=array.value, count=array.max_entries)
+    return np.frombuffer(memory, dtype=array.value, count=n, offset=begin - page)

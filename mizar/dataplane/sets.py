@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mizar.abi import hashes, layout
-from mizar.dataplane import maps
+from mizar.dataplane import maps, parts
 
 _ROWS: Final = layout.DIRECT_ROWS * layout.DIRECT_LINES
 """Places of one set."""
@@ -34,17 +34,17 @@ Places = npt.NDArray[np.int64]
 """Set times _ROWS plus row, the rows of its first line first; _NOWHERE for none."""
 
 
-def home_of(key: npt.ArrayLike, dtype: np.dtype[Any], *, factor: int, sets: int) -> int:
-    """Index in its map of the set in which a key may be."""
-    (number,) = _numbers(key, dtype).tolist()
-    return hashes.bucket_of(number, factor, sets)
-
-
 class SetTable:
-    """Rows with keys of this dtype, eight bytes, kept in `array`, which stays its owner's."""
+    """Rows with keys of this dtype, eight bytes, kept in `array`, which stays its owner's.
 
-    def __init__(self, array: maps.Map, *, key: np.dtype[Any], factor: int) -> None:
+    `word`: what programs are told of it in mz_parts, an array of one.
+    """
+
+    def __init__(
+        self, array: maps.Map, word: npt.NDArray[np.uint64], *, key: np.dtype[Any], factor: int
+    ) -> None:
         self._sets = array.max_entries
+        word[0] = parts.Span(0, self._sets).word
         self._key = key
         self._factor = np.uint64(factor)
         lines = maps.mapped(array)["lines"]
@@ -98,6 +98,10 @@ class SetTable:
     def count(self) -> int:
         """In slices: temporaries as large as the table would stay in the process's memory."""
         return sum(int(np.count_nonzero(self._keys[part])) for part in self._slices(_SLICE))
+
+    def home(self, key: npt.ArrayLike) -> int:
+        """Index in its map of the set in which a key may be."""
+        return int(self._homes(_numbers(key, self._key))[0])
 
     # ------------------------------------------------------------ how
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mizar.abi import layout
-from mizar.dataplane import buckets, maps, routes, sets
+from mizar.dataplane import buckets, maps, parts, routes, sets
 
 
 class Rows(Protocol):
@@ -36,29 +36,40 @@ class Rows(Protocol):
 
 def over(kept: Mapping[str, maps.Map]) -> dict[str, Rows]:
     """The tables whose maps are among `kept`; those stay the caller's to close."""
-    return {name: _table(spec, kept) for name, spec in layout.TABLES.items() if name in kept}
+    in_use = _parts(kept[layout.PARTS]) if layout.PARTS in kept else None
+    return {name: _table(spec, kept, in_use) for name, spec in layout.TABLES.items() if name in kept}
 
 
-def _table(spec: layout.TableSpec, kept: Mapping[str, maps.Map]) -> Rows:
-    array = kept[spec.name]
+def _table(spec: layout.TableSpec, kept: Mapping[str, maps.Map], in_use: npt.NDArray[Any] | None) -> Rows:
     if spec.form is layout.Form.PLAIN:
-        return array
-    factor = _factor(kept[layout.FACTOR]) if spec.secret else layout.BUCKET_FACTOR
+        return kept[spec.name]
+    assert in_use is not None  # programs that know this table have that map
+    factor = int(in_use["factor"][0]) if spec.secret else layout.BUCKET_FACTOR
     if spec.form is layout.Form.SETS:
-        return sets.SetTable(array, key=spec.key, factor=factor)
+        return sets.SetTable(kept[spec.name], in_use[spec.name], key=spec.key, factor=factor)
     if spec.name == layout.Table.ROUTES4:
         return routes.RouteTable(
-            buckets.BucketTable(array, key=layout.U64, value=spec.value, factor=factor),
-            buckets.BucketTable(kept[layout.LENGTHS], key=layout.U32, value=layout.LENGTHS4),
+            _buckets(spec.name, kept, in_use, key=layout.U64, value=spec.value, factor=factor),
+            _buckets(layout.LENGTHS, kept, in_use, key=layout.U32, value=layout.LENGTHS4),
         )
-    return buckets.BucketTable(array, key=spec.key, value=spec.value, factor=factor)
+    return _buckets(spec.name, kept, in_use, key=spec.key, value=spec.value, factor=factor)
 
 
-def _factor(secret: maps.Map) -> int:
-    """Of this machine; drawn when it is first asked for, so before there is a row that depends on it."""
-    row = secret.lookup(0)
-    assert row is not None  # all indexes of an array exist
-    if not row["factor"]:
-        row["factor"] = secrets.randbits(64) | 1
-        secret.update(0, np.array([row], dtype=layout.SECRET))
-    return int(row["factor"])
+def _buckets(
+    name: str,
+    kept: Mapping[str, maps.Map],
+    in_use: npt.NDArray[Any],
+    *,
+    key: np.dtype[Any],
+    value: np.dtype[Any],
+    factor: int = layout.BUCKET_FACTOR,
+) -> buckets.BucketTable:
+    return buckets.BucketTable(kept[name], in_use[name], key=key, value=value, factor=factor)
+
+
+def _parts(kept: maps.Map) -> npt.NDArray[Any]:
+    """mz_parts, with the factor of this machine: drawn when first asked for, before a row depends on it."""
+    in_use = parts.words(kept)
+    if not in_use["factor"][0]:
+        in_use["factor"] = secrets.randbits(64) | 1
+    return in_use

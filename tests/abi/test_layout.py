@@ -56,6 +56,7 @@ NUMBERS: dict[str, int] = {
     "MZ_BUCKET_ROWS": layout.BUCKET_ROWS,
     "MZ_BUCKET_REACH": layout.BUCKET_REACH,
     "MZ_BUCKET_SHARE": layout.BUCKET_SHARE,
+    "MZ_BUCKET_SPARE": layout.BUCKET_SPARE,
     "MZ_BUCKET_FACTOR": layout.BUCKET_FACTOR,
     "MZ_BUCKET_GONE": layout.BUCKET_GONE,
     "MZ_DIRECT_ROWS": layout.DIRECT_ROWS,

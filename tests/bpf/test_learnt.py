@@ -21,10 +21,9 @@ from mizar.abi.verdicts import Verdict
 from mizar.dataplane import maps, programs, sets
 from tests.bpf import world
 from tests.support import machine as machines
-from tests.support.machine import SIZES, Hook, Machine, number
+from tests.support.machine import Hook, Machine, number
 
 _ROOM: Final = layout.DIRECT_ROWS * layout.DIRECT_LINES
-_SETS: Final = layout.MAPS[Table.DIRECT4].entries(SIZES[Table.DIRECT4])
 _OUTER_DST: Final = slice(30, 34)
 _OFTEN: Final = 20_000
 
@@ -47,10 +46,9 @@ def sender(machine: Machine) -> Machine:
 
 
 def _home(machine: Machine, addr: str) -> int:
-    factor = machine.maps[layout.FACTOR].lookup(0)
-    assert factor is not None
-    key = (world.VNI, number(addr))
-    return sets.home_of(key, layout.ADDR_KEY4, factor=int(factor["factor"]), sets=_SETS)
+    table = machine.tables[Table.DIRECT4]
+    assert isinstance(table, sets.SetTable)
+    return table.home((world.VNI, number(addr)))
 
 
 def _neighbours(machine: Machine, n: int) -> list[str]:

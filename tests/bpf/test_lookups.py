@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
+from collections.abc import Iterator
+from concurrent import futures
 from typing import Final
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,12 +17,13 @@ import pytest
 from mizar.abi import hashes, layout
 from mizar.abi.layout import Hop, RouteKind, Table
 from mizar.abi.verdicts import Verdict
-from mizar.dataplane import protocol
+from mizar.dataplane import parts, programs, protocol, tables
 from tests.bpf import world
-from tests.support.machine import SIZES, Hook, Machine, number
+from tests.support import netns
+from tests.support.machine import LOOPBACK, SIZES, Hook, Machine, number
 
 _ROWS: Final = SIZES[Table.HOSTS]
-_BUCKETS: Final = layout.MAPS[Table.HOSTS].entries(_ROWS)
+_BUCKETS: Final = parts.largest(layout.MAPS[Table.HOSTS].entries(_ROWS))
 _ROOM: Final = layout.BUCKET_ROWS * layout.BUCKET_REACH
 _PEERS: Final = itertools.count(number("198.18.0.1"))
 
@@ -107,6 +112,76 @@ def test_a_new_value_replaces_the_old_one(machine: Machine) -> None:
     assert _is_peer(machine, number(world.H2))
     machine.host(world.H2, flags=layout.HostFlags.SELF)
     assert not _is_peer(machine, number(world.H2))
+
+
+# ---------------------------------------------------------------- growing
+
+
+_MANY: Final = 16 * 1024
+
+
+@pytest.fixture
+def roomy(loopback: netns.Namespace) -> Iterator[Machine]:
+    """Hosts in a table that is worth growing: parts of 512, 2048 and 8192 buckets."""
+    with mock.patch.dict(SIZES, {Table.HOSTS: _MANY}), loopback.entered(), Machine() as found:
+        found.config(world.US)
+        yield found
+
+
+def _list_many(machine: Machine, addresses: list[int]) -> None:
+    spec = layout.TABLES[Table.HOSTS]
+    machine.tables[Table.HOSTS].update(np.array(addresses, dtype=spec.key), spec.values(len(addresses)))
+
+
+def _part(machine: Machine) -> int:
+    row = machine.maps[layout.PARTS].lookup(0)
+    assert row is not None
+    return int(row[Table.HOSTS]) >> 32
+
+
+def test_programs_find_all_rows_of_a_table_that_has_grown(roomy: Machine) -> None:
+    listed = random.Random(3).sample(range(number("198.18.0.1"), number("198.19.255.255")), _MANY + 50)
+    strangers, sizes, done = listed[_MANY:], [], 0
+    for count in (10, 512, 513, 1000, 5000, _MANY):
+        _list_many(roomy, listed[done:count])
+        done = count
+        sizes.append(_part(roomy))
+        some = (*listed[:count][:50], *listed[:count][-50:])
+        assert all(_is_peer(roomy, address) for address in some)
+        assert not any(_is_peer(roomy, address) for address in strangers)
+        assert sorted(roomy.tables[Table.HOSTS].dump()[0].tolist()) == sorted(listed[:count])
+    assert sizes == [512, 512, 2048, 2048, 8192, 8192]
+    heir = tables.over(roomy.maps)[Table.HOSTS]
+    assert heir.count() == _MANY
+    with pytest.raises(protocol.PartialUpdateError):
+        heir.update([strangers[0]], layout.TABLES[Table.HOSTS].values(1))
+
+
+def test_no_packet_misses_a_row_while_its_table_grows(roomy: Machine) -> None:
+    """Packets of the first host arrive without a pause; XDP leaves them as they are."""
+    first, *listed = random.Random(5).sample(range(number("198.18.0.1"), number("198.19.255.255")), _MANY)
+    _list_many(roomy, [first])
+    frame, done = world.arrived(src=str(_text(first))), threading.Event()
+    context = programs.xdp_context(len(frame), ifindex=LOOPBACK)
+    verdict, before = roomy.run(Hook.XDP, frame).verdict, roomy.verdicts()
+
+    def send() -> int:
+        sent = 0
+        while not done.is_set():
+            roomy.programs[Hook.XDP].test_run(frame, context=context, repeat=10_000)
+            sent += 10_000
+        return sent
+
+    with futures.ThreadPoolExecutor() as pool:
+        sending = pool.submit(send)
+        try:
+            for start in range(0, len(listed), 100):
+                _list_many(roomy, listed[start : start + 100])
+        finally:
+            done.set()
+        sent = sending.result()
+    assert _part(roomy) == _MANY // layout.BUCKET_SHARE
+    assert roomy.verdicts() == before | {verdict: before[verdict] + sent}
 
 
 # ---------------------------------------------------------------- routes

@@ -44,7 +44,7 @@ struct mz_direct_place {
 
 static __always_inline struct mz_direct_set *mz_direct4_set(__u64 number)
 {
-	__u32 index = mz_bucket_of(number, mz_secret_factor(), mz_map_entries(&mz_direct4));
+	__u32 index = mz_bucket_in(MZ_PART(mz_direct4), number, mz_secret_factor());
 
 	/* Keys may come from the wire. */
 	return number ? bpf_map_lookup_elem(&mz_direct4, &index) : NULL;
