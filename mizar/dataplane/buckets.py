@@ -126,10 +126,11 @@ class BucketTable:
             raise ValueError(f"{len(numbers)} keys but {len(column)} values")
         with self._writing:
             # What is not known yet is at most once in a batch, or it would get two rows.
-            last = len(numbers) - 1 - np.unique(numbers[::-1], return_index=True)[1]
-            if len(last) < len(numbers):
-                last.sort()
-                numbers, column = numbers[last], column[last]
+            if len(numbers) > 1:
+                last = len(numbers) - 1 - np.unique(numbers[::-1], return_index=True)[1]
+                if len(last) < len(numbers):
+                    last.sort()
+                    numbers, column = numbers[last], column[last]
             self._put(numbers, column)
 
     def delete(self, keys: npt.ArrayLike) -> int:

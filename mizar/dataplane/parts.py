@@ -16,6 +16,7 @@ What does not belong here: who writes when, and what programs may see meanwhile 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -34,6 +35,9 @@ NOWHERE: Final = -1
 
 SMALLEST: Final = 256
 """Buckets; a smaller part would save nothing. Another number is another layout: layout.ABI_VERSION."""
+
+_FEW: Final = 8
+"""Keys that are looked at one by one: setting up work on columns takes longer than the work."""
 
 _WORD: Final = 32
 """Bits of mz_parts that are the first bucket; the rest is the number of buckets."""
@@ -85,6 +89,8 @@ class Part:
 
     def find(self, numbers: Numbers) -> Places:
         """As programs do."""
+        if len(numbers) <= _FEW:
+            return np.array([self._find_one(number) for number in numbers.tolist()], dtype=np.int64)
         found = np.full(len(numbers), NOWHERE, dtype=np.int64)
         left = np.flatnonzero(is_key(numbers))
         for step in range(layout.BUCKET_REACH):
@@ -101,6 +107,8 @@ class Part:
 
     def give(self, numbers: Numbers) -> Places:
         """Free rows, nearest to home and the last row of a bucket last; nothing is written."""
+        if len(numbers) <= _FEW:
+            return self._give_few(numbers.tolist())
         given = np.full(len(numbers), NOWHERE, dtype=np.int64)
         taken = np.zeros(
             self.size * layout.BUCKET_ROWS, dtype=np.bool_
@@ -129,6 +137,33 @@ class Part:
     def clear(self) -> None:
         """For a part that nobody reads."""
         self.keys[:] = 0
+
+    def _find_one(self, number: int) -> int:
+        if number in (0, layout.BUCKET_GONE):
+            return NOWHERE
+        for bucket in self._reach_of(number):
+            keys = self.keys[bucket].tolist()
+            if number in keys:
+                return bucket * layout.BUCKET_ROWS + keys.index(number)
+            if not keys[-1]:
+                break
+        return NOWHERE
+
+    def _give_few(self, numbers: list[int]) -> Places:
+        given: list[int] = []
+        for number in numbers:
+            places = (
+                bucket * layout.BUCKET_ROWS + row
+                for bucket in self._reach_of(number)
+                for row, key in enumerate(self.keys[bucket].tolist())
+                if key in (0, layout.BUCKET_GONE)
+            )
+            given.append(next((place for place in places if place not in given), NOWHERE))
+        return np.array(given, dtype=np.int64)
+
+    def _reach_of(self, number: int) -> Iterator[int]:
+        home = hashes.bucket_of(number, int(self._factor), self.size)
+        return ((home + step) % self.size for step in range(layout.BUCKET_REACH))
 
     def _reach(self, numbers: Numbers, step: int) -> Places:
         """Buckets, `step` beyond the home."""
