@@ -29,7 +29,7 @@ LIMITS: Final = {
     "endpoint.direct": 180.0,
 }
 LIMITS_EMPTY: Final = 24.0
-"""Nanoseconds of an empty program on the machine that the limits are meant for; elsewhere their ratios are."""
+"""Nanoseconds of an empty program where the limits are from; elsewhere limits are multiples of it."""
 FLAT: Final = 1.4
 _LATENCY_KIB: Final = (256, 1024, 4096, 16384, 131072)
 
