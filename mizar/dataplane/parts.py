@@ -142,7 +142,7 @@ class Part:
         if number in (0, layout.BUCKET_GONE):
             return NOWHERE
         for bucket in self._reach_of(number):
-            keys = self.keys[bucket].tolist()
+            keys: list[int] = self.keys[bucket].tolist()
             if number in keys:
                 return bucket * layout.BUCKET_ROWS + keys.index(number)
             if not keys[-1]:
