@@ -106,8 +106,9 @@ class SetTable:
     # ------------------------------------------------------------ how
 
     def _dump(self, part: slice) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        used = np.nonzero(self._keys[part])
-        return self._keys[part][used].view(self._key), self._values[part][used]
+        keys = self._keys[part].copy()  # programs write meanwhile, which numpy does not expect
+        used = np.nonzero(keys)
+        return keys[used].view(self._key), self._values[part][used]
 
     def _slices(self, step: int) -> Iterator[slice]:
         return (slice(start, start + step) for start in range(0, self._sets, step))

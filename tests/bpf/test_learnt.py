@@ -165,6 +165,26 @@ def test_no_packet_goes_by_the_path_of_another(sender: Machine) -> None:
     assert written > len(ways)
 
 
+def test_rows_are_read_while_programs_write(sender: Machine) -> None:
+    frames = [world.control(option(number(world.B)), src=world.H4) for option in (Here, Forget)]
+    done = threading.Event()
+
+    def run(frame: bytes) -> None:
+        while not done.is_set():
+            sender.programs[Hook.TC].test_run(frame, context=programs.skb_context(), repeat=_OFTEN)
+
+    table = sender.tables[Table.DIRECT4]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(run, frame) for frame in frames]
+        try:
+            counts = {len(table.dump()[0]) for _ in range(20_000)}
+            assert {table.count() for _ in range(100)} <= {0, 1}
+        finally:
+            done.set()
+    assert [writer.result() for writer in writers] == [None, None]
+    assert counts == {0, 1}
+
+
 def _sent_to(machine: Machine, addr: str) -> str:
     """The host to which A's host sends: the bouncer, H2, or straight to another."""
     frame = (
