@@ -21,7 +21,8 @@ def path(name: str) -> str:
     """Path of the compiled program. Raises ToolError with the compiler's first complaint."""
     source = _SOURCES / f"{name}.c"
     binary = (_OUTPUT / name).resolve()
-    if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
+    newest = max(each.stat().st_mtime for each in (source, *_SOURCES.glob("*.h")))
+    if not binary.exists() or binary.stat().st_mtime < newest:
         binary.parent.mkdir(parents=True, exist_ok=True)
         command.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(binary), str(source)])
     return str(binary)

@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tool.h"
+
 enum { MESSAGE = 64, MAX_ENTRIES = 16, MAX_VALUE = 4096, MAX_ROUNDS = 100000 };
 
 struct entry {
@@ -34,19 +36,6 @@ struct entry {
 
 static struct entry entries[MAX_ENTRIES];
 static uint64_t first[MAX_ROUNDS], direct[MAX_ROUNDS];
-
-static void die(const char *what)
-{
-	fprintf(stderr, "first_packet: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 static void open_entry(struct entry *entry, char *text)
 {
@@ -80,7 +69,7 @@ static int round_trip(int s, uint64_t *ns)
 {
 	static uint64_t serial;
 	uint64_t message[MESSAGE / sizeof(uint64_t)] = { ++serial };
-	uint64_t start = now();
+	uint64_t start = now_ns();
 
 	if (send(s, message, sizeof(message), 0) < 0)
 		die("send");
@@ -89,7 +78,7 @@ static int round_trip(int s, uint64_t *ns)
 		if (recv(s, message, sizeof(message), 0) < 0)
 			return 0;
 	} while (message[0] != serial);
-	*ns = now() - start;
+	*ns = now_ns() - start;
 	return 1;
 }
 

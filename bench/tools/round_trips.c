@@ -27,6 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tool.h"
+
 enum {
 	MAX_BYTES = 1024,
 	MAX_PATHS = 16,
@@ -41,19 +43,6 @@ struct path {
 };
 
 static char message[MAX_BYTES];
-
-static void die(const char *what)
-{
-	fprintf(stderr, "round_trips: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 /* 0: the other end has closed. */
 static int receive(int s, size_t bytes)
@@ -146,18 +135,6 @@ static void take_turn(struct path *path, size_t bytes)
 	}
 }
 
-/* Each round in another order, or a path would always have the caches that the same other one leaves. */
-static void shuffle(struct path **order, int n)
-{
-	for (int i = n - 1; i > 0; i--) {
-		int k = rand() % (i + 1);
-		struct path *other = order[k];
-
-		order[k] = order[i];
-		order[i] = other;
-	}
-}
-
 static void print(const struct path *paths, int n)
 {
 	printf("{\"ns\": [");
@@ -173,7 +150,7 @@ static void print(const struct path *paths, int n)
 static int measure(int port, double seconds, size_t bytes, char **ends, int n)
 {
 	static struct path paths[MAX_PATHS];
-	struct path *order[MAX_PATHS];
+	void *order[MAX_PATHS];
 	uint64_t end;
 
 	if (bytes > MAX_BYTES || n > MAX_PATHS) {

@@ -31,6 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tool.h"
+
 enum {
 	BATCH = 64,
 	MAX_BYTES = 2048,
@@ -53,15 +55,7 @@ static struct mmsghdr messages[BATCH];
 
 static double now(void)
 {
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static void die(const char *what)
-{
-	fprintf(stderr, "udp_rate: %s: %s\n", what, strerror(errno));
-	exit(1);
+	return now_ns() / 1e9;
 }
 
 static void prepare(size_t bytes)
@@ -150,18 +144,6 @@ static void take_turn(struct path *path)
 	path->busy += busy() - before;
 }
 
-/* Each round in another order, or a path would always have the caches that the same other one leaves. */
-static void shuffle(struct path **order, int n)
-{
-	for (int i = n - 1; i > 0; i--) {
-		int k = rand() % (i + 1);
-		struct path *other = order[k];
-
-		order[k] = order[i];
-		order[i] = other;
-	}
-}
-
 static void print(const struct path *paths, int n)
 {
 	printf("{\"seconds\": [");
@@ -176,7 +158,7 @@ static void print(const struct path *paths, int n)
 static int transmit(int port, size_t bytes, double seconds, char **ends, int n)
 {
 	static struct path paths[MAX_PATHS];
-	struct path *order[MAX_PATHS];
+	void *order[MAX_PATHS];
 
 	if (bytes > MAX_BYTES || n > MAX_PATHS) {
 		fprintf(stderr, "udp_rate: too many bytes or paths\n");
