@@ -95,21 +95,6 @@ static _Noreturn void serve(int port)
 	}
 }
 
-static void dial(struct path *path, const char *netns, const char *address, int port)
-{
-	struct sockaddr_in peer = { .sin_family = AF_INET, .sin_port = htons(port) };
-	int fd = open(netns, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || setns(fd, CLONE_NEWNET))
-		die("enter network namespace");
-	close(fd);
-	path->s = socket(AF_INET, SOCK_STREAM, 0);
-	if (inet_pton(AF_INET, address, &peer.sin_addr) != 1 || path->s < 0 ||
-	    connect(path->s, (void *)&peer, sizeof(peer)))
-		die("connect");
-	no_delay(path->s);
-}
-
 static void note(struct path *path, uint64_t ns)
 {
 	if (path->n == path->room) {
@@ -158,7 +143,8 @@ static int measure(int port, double seconds, size_t bytes, char **ends, int n)
 		return 2;
 	}
 	for (int i = 0; i < n; i++) {
-		dial(&paths[i], ends[2 * i], ends[2 * i + 1], port);
+		paths[i].s = dial(SOCK_STREAM, ends[2 * i], ends[2 * i + 1], port);
+		no_delay(paths[i].s);
 		order[i] = &paths[i];
 	}
 	end = now_ns() + seconds * 1e9;

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * tool.h - what the tools share: how one ends, what time it is, and taking turns.
+ * tool.h - what the tools share: how one ends, what time it is, reaching a server
+ * from another network namespace, and taking turns.
  */
 #ifndef BENCH_TOOL_H
 #define BENCH_TOOL_H
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 static inline _Noreturn void die(const char *what)
 {
@@ -23,6 +29,21 @@ static inline uint64_t now_ns(void)
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+/* A connected socket of @type, SOCK_STREAM or SOCK_DGRAM, in the namespace at path @netns, where the caller is then. */
+static inline int dial(int type, const char *netns, const char *address, int port)
+{
+	struct sockaddr_in peer = { .sin_family = AF_INET, .sin_port = htons(port) };
+	int fd = open(netns, O_RDONLY | O_CLOEXEC), s;
+
+	if (fd < 0 || setns(fd, CLONE_NEWNET))
+		die("enter network namespace");
+	close(fd);
+	s = socket(AF_INET, type, 0);
+	if (inet_pton(AF_INET, address, &peer.sin_addr) != 1 || s < 0 || connect(s, (void *)&peer, sizeof(peer)))
+		die("connect");
+	return s;
 }
 
 /* Each round in another order, or a path would always have the caches that the same other one leaves. */

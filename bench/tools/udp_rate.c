@@ -114,20 +114,6 @@ static double busy(void)
 	return (double)(user + nice + system + irq + softirq) / sysconf(_SC_CLK_TCK);
 }
 
-static void dial(struct path *path, const char *netns, const char *address, int port)
-{
-	struct sockaddr_in peer = { .sin_family = AF_INET, .sin_port = htons(port) };
-	int fd = open(netns, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || setns(fd, CLONE_NEWNET))
-		die("enter network namespace");
-	close(fd);
-	path->s = socket(AF_INET, SOCK_DGRAM, 0);
-	if (inet_pton(AF_INET, address, &peer.sin_addr) != 1 || path->s < 0 ||
-	    connect(path->s, (void *)&peer, sizeof(peer)))
-		die("connect");
-}
-
 static void take_turn(struct path *path)
 {
 	struct timespec drain = { .tv_nsec = DRAIN_MS * 1000000L };
@@ -165,7 +151,7 @@ static int transmit(int port, size_t bytes, double seconds, char **ends, int n)
 		return 2;
 	}
 	for (int i = 0; i < n; i++) {
-		dial(&paths[i], ends[2 * i], ends[2 * i + 1], port);
+		paths[i].s = dial(SOCK_DGRAM, ends[2 * i], ends[2 * i + 1], port);
 		order[i] = &paths[i];
 	}
 	prepare(bytes);

@@ -18,24 +18,19 @@ import numpy.typing as npt
 
 from mizar.abi import hashes, layout
 from mizar.dataplane import maps, parts
+from mizar.dataplane.parts import Numbers, Places
 
 _ROWS: Final = layout.DIRECT_ROWS * layout.DIRECT_LINES
 """Places of one set."""
 
-_NOWHERE: Final = -1
-
 _SLICE: Final = 4 * 1024
 """Sets that are looked at at once."""
-
-Numbers = npt.NDArray[np.uint64]
-"""Keys as programs compare them: their bytes as one native number."""
-
-Places = npt.NDArray[np.int64]
-"""Set times _ROWS plus row, the rows of its first line first; _NOWHERE for none."""
 
 
 class SetTable:
     """Rows with keys of this dtype, eight bytes, kept in `array`, which stays its owner's.
+
+    A place is a set times _ROWS plus row, the rows of the first line first.
 
     `word`: what programs are told of it in mz_parts, an array of one.
     """
@@ -59,7 +54,7 @@ class SetTable:
 
     def lookup_each(self, keys: npt.ArrayLike) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
         places = self._find(_numbers(keys, self._key))
-        found = places != _NOWHERE
+        found = places != parts.NOWHERE
         values = np.zeros(len(places), dtype=self._values.dtype)
         values[found] = self._values[_at(places[found])]
         return found, values
@@ -78,7 +73,7 @@ class SetTable:
 
     def delete(self, keys: npt.ArrayLike) -> int:
         places = self._find(np.unique(_numbers(keys, self._key)))
-        places = places[places != _NOWHERE]
+        places = places[places != parts.NOWHERE]
         self._keys[_at(places)] = 0
         return len(places)
 
@@ -119,12 +114,12 @@ class SetTable:
     def _find(self, numbers: Numbers) -> Places:
         homes = self._homes(numbers)
         hits = (self._keys[homes].reshape(-1, _ROWS) == numbers[:, None]) & (numbers != 0)[:, None]
-        return np.where(hits.any(axis=1), homes * _ROWS + hits.argmax(axis=1), _NOWHERE)
+        return np.where(hits.any(axis=1), homes * _ROWS + hits.argmax(axis=1), parts.NOWHERE)
 
     def _put(self, numbers: Numbers, values: npt.NDArray[Any]) -> None:
         """Keys of distinct sets."""
         places, homes = self._find(numbers), self._homes(numbers)
-        fresh = places == _NOWHERE
+        fresh = places == parts.NOWHERE
         keys = self._keys[homes].reshape(-1, _ROWS)
         # Ages are compared as the programs do, modulo 2^32; whatever is newer than `values` is of no age.
         ages = (values["confirmed"][:, None] - self._values[homes].reshape(-1, _ROWS)["confirmed"]).view("i4")
