@@ -235,8 +235,10 @@ class Journal:
             return self._db.execute(sql, arguments).fetchall()
 
     def _write(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
-        with self._lock, self._db:
-            self._db.executemany(sql, rows)
+        # No rows are no transaction: most messages change one table.
+        if listed := list(rows):
+            with self._lock, self._db:
+                self._db.executemany(sql, listed)
 
 
 def _open(path: pathlib.Path) -> sqlite3.Connection:

@@ -13,8 +13,8 @@ What holds:
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from mizar.dataplane import protocol
 from mizar.rpc.gen.mizar.node.v1 import node_pb2
 
 Errors = list[node_pb2.EntryError]
+
+Steps = tuple[tuple[str, Callable[[Any], Errors | None]], ...]
+"""What takes the entries of each field of a message."""
 
 _COLUMNAR: Final = (layout.Table.LOCATIONS4, layout.Table.SHARDS, layout.Table.ROUTES4)
 """In the order of removal."""
@@ -66,44 +69,80 @@ class Tables:
         self._shard_counts: collections.defaultdict[int, int] = collections.defaultdict(int)
         """Shards that may be there, by network: removal of a network's shards names no numbers."""
         self.shards_changed = True
+        # In the order of the module's text; a message of one row must not cost what empty tables do.
+        self._puts: Steps = (
+            ("hosts", hosts.put),
+            ("vpcs", vpcs.put_vpcs),
+            ("networks", vpcs.put_networks),
+            ("services", bounced.put),
+            ("gateways", ways_out.put),
+            ("floating", ways_out.put_floating),
+            ("forwards", ways_out.put_forwards),
+        )
+        self._columns: tuple[tuple[str, Callable[[Any], rows.Batch]], ...] = (
+            ("routes", rows.routes),
+            ("shards", rows.shards),
+            ("locations", lambda entries: rows.locations(entries, slots=vpcs.bouncer_slots())),
+        )
+        self._drops: Steps = (
+            ("checks", self._drop_checks),
+            ("endpoints", self._drop_endpoints),
+            ("locations", self._drop_locations),
+            ("shards", self._remove_shards),
+            ("routes", self._drop_routes),
+            ("forwards", self._drop_forwards),
+            ("floating", ways_out.drop_floating),
+            ("gateways", ways_out.drop),
+            ("services", self._drop_services),
+            ("networks", vpcs.drop_networks),
+            ("vpcs", vpcs.drop_vpcs),
+            ("hosts", hosts.drop),
+        )
         self._adopt_shards(data_plane.dump(layout.Table.SHARDS)[0])
 
     # ------------------------------------------------------------ a message
 
     def upsert(self, entries: node_pb2.Tables, running: snapshot.Snapshot | None) -> Errors:
         """`running`: the snapshot of which the entries are a part, or that they come after."""
-        failed = self._hosts.put(entries.hosts)
-        failed += self._vpcs.put_vpcs(entries.vpcs)
-        failed += self._vpcs.put_networks(entries.networks)
-        failed += self._services.put(entries.services)
-        failed += self._gateways.put(entries.gateways)
-        failed += self._gateways.put_floating(entries.floating)
-        failed += self._gateways.put_forwards(entries.forwards)
-        failed += self._put(rows.routes(entries.routes), running)
-        failed += self._put(rows.shards(entries.shards), running)
-        failed += self._put(rows.locations(entries.locations, slots=self._vpcs.bouncer_slots()), running)
-        attached, unreadable = rows.endpoints(entries)
-        failed += unreadable + self._endpoints.create_all(attached)
-        failed += self._checks.put(entries.checks)
+        failed = _each(self._puts, entries)
+        for field, read in self._columns:
+            if some := getattr(entries, field):
+                failed += self._put(read(some), running)
+        if entries.endpoints or entries.endpoint_sets:
+            failed += self._put_endpoints(entries, running)
+        if entries.checks:
+            failed += self._checks.put(entries.checks)
         if running is not None:
             _name_all(running.named, entries)
+        return failed
+
+    def _put_endpoints(self, entries: node_pb2.Tables, running: snapshot.Snapshot | None) -> Errors:
+        attached, failed = rows.endpoints(entries)
+        failed += self._endpoints.create_all(attached)
+        if running is not None:
             running.named.endpoints.update(endpoints.key_of(entry.key) for entry in attached)
         return failed
 
     def remove(self, keys: node_pb2.Keys) -> Errors:
-        self._checks.drop(health.key_of(key) for key in keys.checks)
-        failed = self._endpoints.remove_all(endpoints.key_of(key) for key in keys.endpoints)
-        self._writer.remove(layout.Table.LOCATIONS4, rows.address_keys(keys.locations))
-        self._remove_shards(keys.shards)
-        self._writer.remove(layout.Table.ROUTES4, rows.route_keys(keys.routes))
-        self._gateways.drop_forwards(gateways.forward_key(key) for key in keys.forwards)
-        self._gateways.drop_floating(keys.floating)
-        self._gateways.drop(keys.gateways)
-        self._services.drop(services.key_of(key) for key in keys.services)
-        failed += self._vpcs.drop_networks(keys.networks)
-        failed += self._vpcs.drop_vpcs(keys.vpcs)
-        self._hosts.drop(keys.hosts)
-        return failed
+        return _each(self._drops, keys)
+
+    def _drop_checks(self, keys: Iterable[node_pb2.CheckKey]) -> None:
+        self._checks.drop(health.key_of(key) for key in keys)
+
+    def _drop_endpoints(self, keys: Iterable[node_pb2.EndpointKey]) -> Errors:
+        return self._endpoints.remove_all(endpoints.key_of(key) for key in keys)
+
+    def _drop_locations(self, keys: Sequence[node_pb2.AddressSet]) -> None:
+        self._writer.remove(layout.Table.LOCATIONS4, rows.address_keys(keys))
+
+    def _drop_routes(self, keys: Iterable[node_pb2.RouteKey]) -> None:
+        self._writer.remove(layout.Table.ROUTES4, rows.route_keys(keys))
+
+    def _drop_forwards(self, keys: Iterable[node_pb2.PortForwardKey]) -> None:
+        self._gateways.drop_forwards(gateways.forward_key(key) for key in keys)
+
+    def _drop_services(self, keys: Iterable[node_pb2.ServiceKey]) -> None:
+        self._services.drop(services.key_of(key) for key in keys)
 
     def prune(self, finished: snapshot.Snapshot) -> Errors:
         """Remove all that the snapshot, and what came since, did not name."""
@@ -161,6 +200,15 @@ class Tables:
         self.shards_changed = False
         _, held = self._data_plane.dump(layout.Table.SHARDS)
         return set(np.unique(held["hosts"]).tolist()) - {0}
+
+
+def _each(steps: Steps, message: node_pb2.Tables | node_pb2.Keys) -> Errors:
+    """Give every field that has entries to its step."""
+    failed: Errors = []
+    for field, step in steps:
+        if entries := getattr(message, field):
+            failed += step(entries) or ()
+    return failed
 
 
 def _refused(batch: rows.Batch, keys: layout.Rows, refusal: writer.Refusal) -> node_pb2.EntryError:
