@@ -90,6 +90,9 @@ class Node:
         self._started_ms = int(time.time() * 1000)
         self._apply_lock = threading.Lock()
         self._snapshot: snapshot.Snapshot | None = None
+        self.revision = int(parts.journal.fact(_REVISION) or 0)
+        """The last one applied in full; after a kill -9, one that was it _REFRESH_SECONDS before at most."""
+        self._remembered = self.revision
         self._nic = parts.underlay.nic()
         self.output = writer.Writer(parts.data_plane)
         """Counts what callers had changed; upkeep of MACs and health is not counted."""
@@ -176,7 +179,7 @@ class Node:
         with self._apply_lock:
             failed = self._apply(request)
             if not failed:
-                self._parts.journal.set_fact(_REVISION, str(request.revision))
+                self.revision = request.revision
         if request.upsert.hosts:
             self._provoke = True
             self._note(underlay.Change.NEIGHBOURS)
@@ -255,11 +258,6 @@ class Node:
             flows_collected=self.collector.collected,
             entries=report.entries(plane),
         )
-
-    @property
-    def revision(self) -> int:
-        """The last one applied in full."""
-        return int(self._parts.journal.fact(_REVISION) or 0)
 
     def read_table(self, label: str) -> Iterator[list[str]]:
         """Pages of rows as JSON. NotFoundError if there is no such table."""
@@ -340,9 +338,16 @@ class Node:
                 self.refresh(changes, provoke=provoke)
             except errors.MizarError as failure:
                 _log.warning("follow the underlay: %s", failure)
+            self._remember_revision()
             self._stopping.wait(_REFRESH_PAUSE)
             provoke = not self._dirty.wait(_REFRESH_SECONDS)
             self._dirty.clear()
+
+    def _remember_revision(self) -> None:
+        """Not with each message: it would be the dearest part of one that has a single row."""
+        if self.revision != self._remembered:
+            self._remembered = self.revision
+            self._parts.journal.set_fact(_REVISION, str(self._remembered))
 
     def refresh(self, changes: underlay.Change, *, provoke: bool = False) -> None:
         """Bring what follows from the underlay up to date."""
@@ -378,6 +383,7 @@ class Node:
         self._parts.underlay.close()
         if self._keeper:
             self._keeper.join()
+        self._remember_revision()
         self._parts.data_plane.close()
         self._parts.journal.close()
 

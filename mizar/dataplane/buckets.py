@@ -131,7 +131,8 @@ class BucketTable:
                 if len(last) < len(numbers):
                     last.sort()
                     numbers, column = numbers[last], column[last]
-            self._put(numbers, column)
+            if len(numbers) != 1 or not self._put_one(int(numbers[0]), column):
+                self._put(numbers, column)
 
     def delete(self, keys: npt.ArrayLike) -> int:
         with self._writing:
@@ -179,15 +180,14 @@ class BucketTable:
 
     def _rung(self) -> int | None:
         """Of the ladder: the part that mz_parts names, None if it is none of this array."""
-        words = [span.word for span in self._ladder]
         word = int(self._word[0])
-        return words.index(word) if word in words else None
+        return next((rung for rung, span in enumerate(self._ladder) if span.word == word), None)
 
     def _in_use(self) -> Part:
         """The part that programs look at; mapped anew if another process has made the table grow."""
-        rung = self._rung()
-        assert rung is not None
-        if self._part.span != self._ladder[rung]:
+        if int(self._word[0]) != self._part.word:
+            rung = self._rung()
+            assert rung is not None
             self._part = self._map(self._ladder[rung])
         return self._part
 
@@ -203,6 +203,27 @@ class BucketTable:
                 return found
 
     # ------------------------------------------------------------ writing
+
+    def _put_one(self, number: int, value: npt.NDArray[Any]) -> bool:
+        """The most usual of what `_put` does, without columns: one key into a part that has room for it. False
+        if it is not that; nothing is done then."""
+        part = self._in_use()
+        place = part.find_one(number)
+        if place == parts.NOWHERE:
+            if self._used is None or self._used >= self._room(part):
+                return False
+            place = part.give_one(number)
+            if place == parts.NOWHERE:
+                return False
+            if place in self._freed:
+                self._wait()
+            self._used += 1
+        part.write_one(place, number, value)
+        return True
+
+    def _room(self, part: Part) -> int:
+        """Rows that a part takes before it grows, or is full."""
+        return self._capacity if part.span == self._ladder[-1] else part.size * _WANTED
 
     def _put(self, numbers: Numbers, values: npt.NDArray[Any]) -> None:
         """Distinct keys. PartialUpdateError at the first that is refused, after all before it."""

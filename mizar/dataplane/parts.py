@@ -36,6 +36,9 @@ NOWHERE: Final = -1
 SMALLEST: Final = 256
 """Buckets; a smaller part would save nothing. Another number is another layout: layout.ABI_VERSION."""
 
+_MARKS: Final = (0, layout.BUCKET_GONE)
+"""Of rows that have no key."""
+
 _FEW: Final = 8
 """Keys that are looked at one by one: setting up work on columns takes longer than the work."""
 
@@ -74,6 +77,7 @@ class Part:
 
     def __init__(self, array: maps.Map, span: Span, factor: np.uint64) -> None:
         self.span = span
+        self.word = span.word
         self._factor = factor
         rows = maps.mapped(array, first=span.first, count=span.size)
         self.keys: npt.NDArray[np.uint64] = rows["keys"]
@@ -90,7 +94,7 @@ class Part:
     def find(self, numbers: Numbers) -> Places:
         """As programs do."""
         if len(numbers) <= _FEW:
-            return np.array([self._find_one(number) for number in numbers.tolist()], dtype=np.int64)
+            return np.array([self.find_one(number) for number in numbers.tolist()], dtype=np.int64)
         found = np.full(len(numbers), NOWHERE, dtype=np.int64)
         left = np.flatnonzero(is_key(numbers))
         for step in range(layout.BUCKET_REACH):
@@ -134,12 +138,8 @@ class Part:
         self.values[at] = values
         self.keys[at] = numbers
 
-    def clear(self) -> None:
-        """For a part that nobody reads."""
-        self.keys[:] = 0
-
-    def _find_one(self, number: int) -> int:
-        if number in (0, layout.BUCKET_GONE):
+    def find_one(self, number: int) -> int:
+        if number in _MARKS:
             return NOWHERE
         for bucket in self._reach_of(number):
             keys: list[int] = self.keys[bucket].tolist()
@@ -149,17 +149,31 @@ class Part:
                 break
         return NOWHERE
 
+    def give_one(self, number: int) -> int:
+        """NOWHERE for what is no key."""
+        return NOWHERE if number in _MARKS else next(self._free(number), NOWHERE)
+
+    def write_one(self, place: int, number: int, value: npt.NDArray[Any]) -> None:
+        bucket, row = divmod(place, layout.BUCKET_ROWS)
+        self.values[bucket, row] = value[0]
+        self.keys[bucket, row] = number
+
+    def clear(self) -> None:
+        """For a part that nobody reads."""
+        self.keys[:] = 0
+
     def _give_few(self, numbers: list[int]) -> Places:
         given: list[int] = []
         for number in numbers:
-            places = (
-                bucket * layout.BUCKET_ROWS + row
-                for bucket in self._reach_of(number)
-                for row, key in enumerate(self.keys[bucket].tolist())
-                if key in (0, layout.BUCKET_GONE)
-            )
-            given.append(next((place for place in places if place not in given), NOWHERE))
+            given.append(next((place for place in self._free(number) if place not in given), NOWHERE))
         return np.array(given, dtype=np.int64)
+
+    def _free(self, number: int) -> Iterator[int]:
+        """Free rows within reach, nearest to home first."""
+        for bucket in self._reach_of(number):
+            for row, key in enumerate(self.keys[bucket].tolist()):
+                if key in _MARKS:
+                    yield bucket * layout.BUCKET_ROWS + row
 
     def _reach_of(self, number: int) -> Iterator[int]:
         home = hashes.bucket_of(number, int(self._factor), self.size)

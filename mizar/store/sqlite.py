@@ -118,8 +118,16 @@ class SqliteStore:
     # ------------------------------------------------------------------------------------------ reading
 
     def get(self, ref: kinds.Ref) -> objects.Declared | None:
-        with self._view() as view:
-            return view.get(ref)
+        """What was just written is what is asked for most, and the connection that wrote it has it in its
+        cache, while the other must read all pages anew: so that one is asked unless it is writing."""
+        if not self._writing.acquire(blocking=False):
+            with self._view() as view:
+                return view.get(ref)
+        try:
+            with self._look(self._writer) as view:
+                return view.get(ref)
+        finally:
+            self._writing.release()
 
     def select(self, kind: kinds.Kind, vpc: str | None = None) -> Iterator[objects.Declared]:
         if kind.read_only:
@@ -170,12 +178,17 @@ class SqliteStore:
     @contextlib.contextmanager
     def _view(self) -> Iterator[SqliteTransaction]:
         """A consistent look at all of the store, of the last commit."""
-        with self._reading:
-            self._reader.execute("BEGIN")
-            try:
-                yield SqliteTransaction(self._reader, store=self._store, now=0)
-            finally:
-                self._reader.execute("ROLLBACK")
+        with self._reading, self._look(self._reader) as view:
+            yield view
+
+    @contextlib.contextmanager
+    def _look(self, db: sqlite3.Connection) -> Iterator[SqliteTransaction]:
+        """The same over a connection that nobody else uses meanwhile."""
+        db.execute("BEGIN")
+        try:
+            yield SqliteTransaction(db, store=self._store, now=0)
+        finally:
+            db.execute("ROLLBACK")
 
     def _names(self, table: str) -> list[str]:
         with self._reading:

@@ -243,7 +243,20 @@ def test_restart_adopts_without_a_write(host: Host) -> None:
     adopted = host.reopen()
     assert written(adopted) == (0, 0)
     assert {table: host.rows(table) for table in before} == before
-    assert (adopted.revision, adopted.list_endpoints()) == (3, listed)
+    assert adopted.list_endpoints() == listed
+
+
+def test_revision_is_known_after_a_restart(host: Host) -> None:
+    host.apply(revision=3, upsert=tables())
+    host.node.close()
+    assert host.reopen().revision == 3
+
+
+def test_after_a_kill_the_revision_is_none_that_was_not_applied(host: Host) -> None:
+    host.apply(revision=3, upsert=tables())
+    host.apply(revision=4, upsert=tables(endpoint()))
+    killed = host.node
+    assert host.reopen().revision <= killed.revision == 4
 
 
 def test_restart_repairs_rows_that_are_missing(host: Host) -> None:
