@@ -205,8 +205,8 @@ class BucketTable:
     # ------------------------------------------------------------ writing
 
     def _put_one(self, number: int, value: npt.NDArray[Any]) -> bool:
-        """The most usual of what `_put` does, without columns: one key into a part that has room for it. False
-        if it is not that; nothing is done then."""
+        """The most usual of what `_put` does, without columns: one key into a part that has room for it.
+        False if it is not that; nothing is done then."""
         part = self._in_use()
         place = part.find_one(number)
         if place == parts.NOWHERE:
