@@ -25,6 +25,8 @@ class Method(enum.Enum):
     """How the packet is made whole again, see the package's docstring."""
 
     RESTORED = "restored"
+    UNWRAPPED = "unwrapped"
+    WRAPPED = "wrapped"
     SINGLE = "single"
 
 
@@ -148,7 +150,7 @@ def _endpoint_paths() -> Iterator[Case]:
             program=Program.ENDPOINT,
             frame=plain(),
             verdict=verdict,
-            method=Method.RESTORED if verdict is Verdict.LOCAL else Method.SINGLE,
+            method=Method.RESTORED if verdict is Verdict.LOCAL else Method.UNWRAPPED,
             grows=grows,
             offset=frames.DESTINATION,
             port=port,
@@ -223,7 +225,7 @@ def _transit_paths() -> Iterator[Case]:
         program=Program.TRANSIT_TC,
         frame=wire(tables.Vni.LOCAL),
         verdict=Verdict.DELIVERED,
-        method=Method.SINGLE,
+        method=Method.WRAPPED,
         grows=layout.Table.ENDPOINTS4,
         offset=frames.INNER_DESTINATION_BARE,
     )
@@ -233,7 +235,7 @@ def _transit_paths() -> Iterator[Case]:
         program=Program.TRANSIT_TC,
         frame=wire(tables.Vni.LOCAL, rts(layout.Hop.ENDPOINT)),
         verdict=Verdict.DELIVERED_HERE,
-        method=Method.SINGLE,
+        method=Method.WRAPPED,
         grows=layout.Table.ENDPOINTS4,
         offset=frames.INNER_DESTINATION,
     )

@@ -2,10 +2,12 @@
 /*
  * harness.bpf.c - makes BPF_PROG_TEST_RUN's repetitions alike.
  *
- * Restores the packet that the run before has changed, puts a random address
- * into it, and tail-calls the program under test. The *_base programs do the
- * same and tail-call an empty program: the difference is the program's own time.
- * Tail calls with a constant index are direct jumps once the slot is filled.
+ * Gives the packet that the run before has changed its length and its bytes
+ * again, puts a random address into it, and tail-calls the program under test.
+ * The *_base programs do the same and tail-call an empty program: the difference
+ * is the program's own time, and that of giving back the length, which has
+ * programs to be timed by. Tail calls with a constant index are direct jumps once
+ * the slot is filled.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -18,9 +20,11 @@ enum { SLOT_PROGRAM, SLOT_EMPTY, SLOTS };
 
 struct mzb_recipe {
 	__u32 restore;		/* 0: leave the packet alone */
+	__u32 length;		/* of the packet; 0: the program does not change it */
 	__u32 offset;		/* of a random address in network order; 0: none */
 	__u32 first;		/* lowest address, host order */
 	__u32 count;		/* how many there are, at least 1 */
+	__u32 pad;
 	__u64 seed;		/* of the generator, never 0 */
 	__u64 frame[FRAME / 8];
 };
@@ -51,10 +55,15 @@ static __always_inline __u32 draw(struct mzb_recipe *recipe)
 	return recipe->first + (__u32)(((x >> 32) * recipe->count) >> 32);
 }
 
-static __always_inline void restore(void *data, void *data_end)
+static __always_inline struct mzb_recipe *recipe_get(void)
 {
 	__u32 zero = 0;
-	struct mzb_recipe *recipe = bpf_map_lookup_elem(&mzb_recipe, &zero);
+
+	return bpf_map_lookup_elem(&mzb_recipe, &zero);
+}
+
+static __always_inline void restore(struct mzb_recipe *recipe, void *data, void *data_end)
+{
 	__u16 *packet = data;
 
 	if (!recipe || !recipe->restore || data + FRAME > data_end)
@@ -69,10 +78,21 @@ static __always_inline void restore(void *data, void *data_end)
 	}
 }
 
+/* Bytes that the program has put behind the Ethernet header go, and those that it took away come again. */
+static __always_inline void restore_tc(struct __sk_buff *skb)
+{
+	struct mzb_recipe *recipe = recipe_get();
+	int more = recipe && recipe->length ? (int)(skb->len - recipe->length) : 0;
+
+	if (more)
+		bpf_skb_adjust_room(skb, -more, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
+	restore(recipe, (void *)(long)skb->data, (void *)(long)skb->data_end);
+}
+
 SEC("xdp")
 int mzb_xdp(struct xdp_md *ctx)
 {
-	restore((void *)(long)ctx->data, (void *)(long)ctx->data_end);
+	restore(recipe_get(), (void *)(long)ctx->data, (void *)(long)ctx->data_end);
 	bpf_tail_call(ctx, &mzb_xdp_slots, SLOT_PROGRAM);
 	return XDP_ABORTED;
 }
@@ -80,7 +100,7 @@ int mzb_xdp(struct xdp_md *ctx)
 SEC("xdp")
 int mzb_xdp_base(struct xdp_md *ctx)
 {
-	restore((void *)(long)ctx->data, (void *)(long)ctx->data_end);
+	restore(recipe_get(), (void *)(long)ctx->data, (void *)(long)ctx->data_end);
 	bpf_tail_call(ctx, &mzb_xdp_slots, SLOT_EMPTY);
 	return XDP_ABORTED;
 }
@@ -94,7 +114,7 @@ int mzb_xdp_empty(struct xdp_md *ctx __attribute__((unused)))
 SEC("tc")
 int mzb_tc(struct __sk_buff *skb)
 {
-	restore((void *)(long)skb->data, (void *)(long)skb->data_end);
+	restore_tc(skb);
 	bpf_tail_call(skb, &mzb_tc_slots, SLOT_PROGRAM);
 	return TC_ACT_SHOT;
 }
@@ -102,7 +122,7 @@ int mzb_tc(struct __sk_buff *skb)
 SEC("tc")
 int mzb_tc_base(struct __sk_buff *skb)
 {
-	restore((void *)(long)skb->data, (void *)(long)skb->data_end);
+	restore_tc(skb);
 	bpf_tail_call(skb, &mzb_tc_slots, SLOT_EMPTY);
 	return TC_ACT_SHOT;
 }
@@ -114,8 +134,45 @@ int mzb_tc_empty(struct __sk_buff *skb __attribute__((unused)))
 }
 
 /*
+ * What giving back the length costs: each of these is mzb_tc_both and STEPS - 1 times more one of the two. What
+ * it costs does not depend on how many bytes it is.
+ */
+#define STEPS 8
+#define STEP 4
+#define ADJUST(bytes) bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)
+
+SEC("tc")
+int mzb_tc_both(struct __sk_buff *skb)
+{
+	ADJUST(STEPS * STEP);
+	ADJUST(-STEPS * STEP);
+	return TC_ACT_OK;
+}
+
+SEC("tc")
+int mzb_tc_take(struct __sk_buff *skb)
+{
+	ADJUST(STEPS * STEP);
+#pragma unroll
+	for (int i = 0; i < STEPS; i++)
+		ADJUST(-STEP);
+	return TC_ACT_OK;
+}
+
+SEC("tc")
+int mzb_tc_put(struct __sk_buff *skb)
+{
+#pragma unroll
+	for (int i = 0; i < STEPS; i++)
+		ADJUST(STEP);
+	ADJUST(-STEPS * STEP);
+	return TC_ACT_OK;
+}
+
+/*
  * What no program that encapsulates can do without, and nothing else: the room for 50 bytes, the bytes, and the
- * redirect with a next hop. Where this ends, a program's own work begins.
+ * redirect with a next hop. Where this ends, a program's own work begins. As the programs do, it makes room
+ * without telling of a tunnel where the packet is one already: all runs after the first.
  */
 #define ROOM 50
 #define ETH_LEN 14
@@ -129,7 +186,7 @@ int mzb_tc_floor(struct __sk_buff *skb)
 	struct bpf_redir_neigh hop;
 	__u16 *word;
 
-	if (bpf_skb_adjust_room(skb, ROOM, BPF_ADJ_ROOM_MAC, ENCAP))
+	if (bpf_skb_adjust_room(skb, ROOM, BPF_ADJ_ROOM_MAC, ENCAP) && ADJUST(ROOM))
 		return TC_ACT_SHOT;
 	word = (void *)(long)skb->data + ETH_LEN;
 	if ((void *)word + ROOM > (void *)(long)skb->data_end)

@@ -27,11 +27,13 @@ _HARNESS: Final = pathlib.Path(__file__).with_name("harness.bpf.c")
 _FRAME_BYTES: Final = 128
 _RECIPE: Final = np.dtype(
     [
-        *((name, "=u4") for name in ("restore", "offset", "first", "count")),
+        *((name, "=u4") for name in ("restore", "length", "offset", "first", "count", "pad")),
         ("seed", "=u8"),
         ("frame", "u1", (_FRAME_BYTES,)),
     ]
 )
+UNDO_STEPS: Final = 8
+"""STEPS of harness.bpf.c."""
 _SLOT_PROGRAM: Final = 0
 _SLOT_EMPTY: Final = 1
 _INSTRUCTION_BYTES: Final = 8
@@ -44,7 +46,12 @@ class Harness:
         self.timed = handle.program(f"mzb_{hook}")
         self.base = handle.program(f"mzb_{hook}_base")
         self.empty = handle.program(f"mzb_{hook}_empty")
-        self.floor = handle.program("mzb_tc_floor") if hook == "tc" else None
+        self.undo: dict[cases.Method, tuple[programs.Program, programs.Program]] = {}
+        """By method, two programs; the second gives back the length STEPS - 1 times more often."""
+        if hook == "tc":
+            self.floor = handle.program("mzb_tc_floor")
+            both, take, put = (handle.program(f"mzb_tc_{name}") for name in ("both", "take", "put"))
+            self.undo = {cases.Method.UNWRAPPED: (both, take), cases.Method.WRAPPED: (both, put)}
         self._recipe = recipe
         self._slots = handle.map(f"mzb_{hook}_slots", key=layout.U32, value=layout.U32)
         self._put(_SLOT_EMPTY, self.empty)
@@ -54,6 +61,7 @@ class Harness:
         recipe = np.zeros(1, dtype=_RECIPE)
         row = recipe[0]
         row["restore"] = len(case.frame) >= _FRAME_BYTES
+        row["length"] = len(case.frame) if case.method in self.undo else 0
         row["offset"] = case.offset
         row["first"], row["count"], row["seed"] = tables.FIRST, addresses, 88172645463325252
         head = np.frombuffer(case.frame[:_FRAME_BYTES], dtype="u1")

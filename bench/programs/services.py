@@ -59,7 +59,7 @@ def cases() -> Iterator[Case]:
         program=Program.ENDPOINT,
         frame=plain(VIP),
         verdict=Verdict.DIRECT,
-        method=Method.SINGLE,
+        method=Method.UNWRAPPED,
         port=tables.port(vni=Vni.CLIENT, onlink="10.0.0.0/8"),
     )
     for program, hook in ((Program.TRANSIT_XDP, "xdp"), (Program.TRANSIT_TC, "tc")):
@@ -76,7 +76,7 @@ def cases() -> Iterator[Case]:
         program=Program.TRANSIT_TC,
         frame=wire(Vni.CLIENT, inner=_inside((BACKEND, tables.ENDPOINT, PORT, SOURCE_PORT))),
         verdict=Verdict.DELIVERED,
-        method=Method.SINGLE,
+        method=Method.WRAPPED,
     )
     yield Case(
         name="endpoint.gateway",
@@ -84,7 +84,7 @@ def cases() -> Iterator[Case]:
         program=Program.ENDPOINT,
         frame=plain(OUTSIDE),
         verdict=Verdict.TO_GATEWAY,
-        method=Method.SINGLE,
+        method=Method.UNWRAPPED,
         port=tables.port(vni=Vni.OUT),
     )
     out = (tables.ENDPOINT, OUTSIDE, SOURCE_PORT, PORT)
@@ -94,7 +94,7 @@ def cases() -> Iterator[Case]:
         program=Program.TRANSIT_TC,
         frame=wire(Vni.GATEWAY, inner=_inside(out, to=macs.GATEWAY)),
         verdict=Verdict.NAT_OUT,
-        method=Method.SINGLE,
+        method=Method.WRAPPED,
     )
     yield Case(
         name="transit.nat_in",
@@ -102,7 +102,7 @@ def cases() -> Iterator[Case]:
         program=Program.TRANSIT_TC,
         frame=_inside((OUTSIDE, POOL, PORT, NAT_PORT)),
         verdict=Verdict.NAT_IN,
-        method=Method.SINGLE,
+        method=Method.UNWRAPPED,
         config=_gateway_config(),
     )
 

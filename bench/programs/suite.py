@@ -18,7 +18,8 @@ NS: Final = samples.Figure("ns", "time a packet", "ns", samples.Better.LOWER)
 RATIO: Final = samples.Figure("ratio", "multiple of an empty program", "x", samples.Better.LOWER)
 EMPTY: Final = "empty"
 FLOOR: Final = "floor.encapsulate"
-"""What the kernel's helpers alone take for the path of endpoint.direct."""
+FLOOR_OF: Final = "endpoint.direct"
+"""What the kernel's helpers alone take for the path of this case."""
 ANY_SIZE: Final = "any size"
 """Condition of cases that look up nothing that grows."""
 
@@ -40,8 +41,8 @@ class Settings:
     effort: timing.Effort
 
 
-QUICK: Final = Settings(repetitions=3, effort=timing.Effort(batches=5, repeat=10_000, single=4_000))
-FULL: Final = Settings(repetitions=7, effort=timing.Effort(batches=7, repeat=30_000, single=10_000))
+QUICK: Final = Settings(repetitions=3, effort=timing.Effort(batches=10, repeat=5_000, single=4_000))
+FULL: Final = Settings(repetitions=7, effort=timing.Effort(batches=30, repeat=7_000, single=10_000))
 
 
 def measure(*, quick: bool) -> results.Result:
@@ -153,26 +154,24 @@ def _repeat(
     repetition: int,
     result: results.Result,
 ) -> None:
-    plain = {hook: clock.empty(hook) for hook in (cases.Program.TRANSIT_XDP, cases.Program.TRANSIT_TC)}
-    # Both tc programs share the empty program of their hook.
-    plain[cases.Program.ENDPOINT] = plain[cases.Program.TRANSIT_TC]
     if where == ANY_SIZE:
         for hook, name in ((cases.Program.TRANSIT_XDP, "xdp"), (cases.Program.TRANSIT_TC, "tc")):
             key = samples.Key(NS.name, f"{EMPTY}.{name}", where)
-            result.taken.add(key, repetition=repetition, value=plain[hook])
-        total = clock.floor(cases.plain()) + plain[cases.Program.ENDPOINT]
-        result.taken.add(samples.Key(NS.name, FLOOR, where), repetition=repetition, value=total)
+            result.taken.add(key, repetition=repetition, value=clock.empty(hook))
+        direct = next(case for case in cases.all_cases() if case.name == FLOOR_OF)
+        _note(result, FLOOR, where, repetition, clock.floor(direct))
     for case in group:
         try:
-            added = clock.time(case, rows=rows)
+            taken = clock.time(case, rows=rows)
         except errors.KernelError as error:
             _skip(result, case, error)
-            continue
-        total = added + plain[case.program]
-        result.taken.add(samples.Key(NS.name, case.name, where), repetition=repetition, value=total)
-        if plain[case.program]:
-            ratio = total / plain[case.program]
-            result.taken.add(samples.Key(RATIO.name, case.name, where), repetition=repetition, value=ratio)
+        else:
+            _note(result, case.name, where, repetition, taken)
+
+
+def _note(result: results.Result, subject: str, where: str, repetition: int, taken: timing.Taken) -> None:
+    result.taken.add(samples.Key(NS.name, subject, where), repetition=repetition, value=taken.ns)
+    result.taken.add(samples.Key(RATIO.name, subject, where), repetition=repetition, value=taken.ratio)
 
 
 def _skip(result: results.Result, case: cases.Case, error: errors.KernelError) -> None:

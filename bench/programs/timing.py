@@ -22,11 +22,19 @@ _PLAIN_FRAME: Final = bytes(14 + 64)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Effort:
-    """How often. `restored` runs are batches x repeat; `single` runs one at a time."""
+    """How often. `single` runs one at a time, all others are batches x repeat."""
 
     batches: int
     repeat: int
     single: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Taken:
+    """Nanoseconds a packet; as a multiple of an empty program's that ran in turns with it."""
+
+    ns: float
+    ratio: float
 
 
 class Clock:
@@ -45,40 +53,63 @@ class Clock:
         )
         return statistics.median(times)
 
-    def floor(self, frame: bytes) -> float:
-        """Nanoseconds that the kernel's helpers take to encapsulate and redirect a frame (`single`)."""
-        harness = self._loaded.harness(cases.Program.ENDPOINT)
-        assert harness.floor is not None
-        timed, base = self._run(frame, (harness.floor, harness.empty), batches=self._effort.single, repeat=1)
-        return statistics.median(a - b for a, b in zip(timed, base, strict=True))
+    def floor(self, like: cases.Case) -> Taken:
+        """What the kernel's helpers take to encapsulate and redirect the frame of a case, and as it is timed."""
+        harness = self._loaded.harness(like.program)
+        harness.prepare(like, harness.floor, addresses=1)
+        return self._in_turns(like, (0, 1))
 
-    def time(self, case: cases.Case, *, rows: int) -> float:
-        """Nanoseconds that the program adds to the empty one. KernelError if a run left by another exit.
+    def time(self, case: cases.Case, *, rows: int) -> Taken:
+        """What the program takes, an empty program's loop included. KernelError if a run left by another exit.
 
         Destinations are drawn from the first `rows` rows of the table that grows.
         """
         addresses = case.addresses(rows) if rows > 1 else 1
-        program = self._loaded.program(case.program)
+        draw = (case.offset, addresses)
         with self._loaded.arranged(case):
             before = self._loaded.verdicts()
-            if case.method is cases.Method.RESTORED:
-                harness = self._loaded.harness(case.program)
-                harness.prepare(case, program, addresses=addresses)
-                batches, repeat = self._effort.batches, self._effort.repeat
-                pair = (harness.timed, harness.base)
+            if case.method is cases.Method.SINGLE:
+                taken, runs = self._one_by_one(case, draw), self._effort.single
             else:
-                batches, repeat = self._effort.single, 1
-                pair = (program, self._loaded.harness(case.program).empty)
-            timed, base = self._run(
-                case.frame, pair, batches=batches, repeat=repeat, draw=(case.offset, addresses)
-            )
-            self._prove(case, before, runs=batches * repeat)
-        return statistics.median(a - b for a, b in zip(timed, base, strict=True))
+                harness = self._loaded.harness(case.program)
+                harness.prepare(case, self._loaded.program(case.program), addresses=addresses)
+                taken, runs = self._in_turns(case, draw), self._effort.batches * self._effort.repeat
+            self._prove(case, before, runs=runs)
+        return taken
+
+    def _in_turns(self, case: cases.Case, draw: tuple[int, int]) -> Taken:
+        """The program in the harness, which is prepared, and all that is to be subtracted: within a fraction
+        of a second, so that what the machine does to one it does to all."""
+        harness = self._loaded.harness(case.program)
+        undo = harness.undo.get(case.method, ())
+        timed, base, empty, *undone = self._run(
+            case.frame,
+            (harness.timed, harness.base, harness.empty, *undo),
+            batches=self._effort.batches,
+            repeat=self._effort.repeat,
+            draw=draw,
+        )
+        given_back = [0.0] * len(timed)
+        if undone:
+            once, often = undone
+            given_back = [(b - a) / (kernel.UNDO_STEPS - 1) for a, b in zip(once, often, strict=True)]
+        ns = [t - b - g + e for t, b, g, e in zip(timed, base, given_back, empty, strict=True)]
+        return Taken(
+            ns=statistics.median(ns),
+            ratio=statistics.median(n / e for n, e in zip(ns, empty, strict=True)),
+        )
+
+    def _one_by_one(self, case: cases.Case, draw: tuple[int, int]) -> Taken:
+        pair = (self._loaded.program(case.program), self._loaded.harness(case.program).empty)
+        timed, base = self._run(case.frame, pair, batches=self._effort.single, repeat=1, draw=draw)
+        empty = self.empty(case.program)
+        ns = statistics.median(a - b for a, b in zip(timed, base, strict=True)) + empty
+        return Taken(ns=ns, ratio=ns / empty)
 
     def _run(
         self,
         frame: bytes,
-        pair: tuple[programs.Program, ...],
+        turns: tuple[programs.Program, ...],
         *,
         batches: int,
         repeat: int,
@@ -87,7 +118,7 @@ class Clock:
         self._frame.write_bytes(frame)
         offset, count = draw
         words = f"{batches} {repeat} {offset} {tables.FIRST} {count}"
-        descriptors = [program.fd for program in pair]
+        descriptors = [program.fd for program in turns]
         text = command.run(
             [tools.path("prog_time"), str(self._frame), *command.words(words), *map(str, descriptors)],
             place=_PLACE,
