@@ -9,10 +9,10 @@ have left through the exit that is meant:
              random, and tail-calls the program. Time: (harness + program) - (harness + empty program).
              For all paths that leave the packet's length alone.
   unwrapped  the same, and the headers that the program has put around the packet are taken off before the
-             next run. What that costs is timed in turns with it, and subtracted. The packet is a tunnel's to
-             the kernel from then on (skb->encapsulation stays set), so the program's first bpf_skb_adjust_room
-             is refused and it makes room without the flags of a tunnel: the work is the same but for a call
-             that returns at once, and the tunnel's fields of the skb, which are not set again.
+             next run. To the kernel the packet is a tunnel's from then on (skb->encapsulation stays set): the
+             program's first bpf_skb_adjust_room is refused, and it makes room without telling of a tunnel.
+             What taking off costs and the refusal are timed in turns with it, and subtracted; what telling
+             costs is timed on fresh packets, and added.
   wrapped    the other way round, where the program takes headers off.
   single     one system call a run on a fresh packet, for paths that make another packet of theirs. Time:
              median of runs - median of runs of an empty program. Colder than the others, since a system

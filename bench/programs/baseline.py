@@ -25,9 +25,7 @@ ALLOWED_GROWTH: Final = 0.10
 
 _PATHS: Final = ("endpoint.local", "endpoint.direct", "endpoint.bouncer", "transit.bounce", "transit.divide")
 _ROWS: Final = 10
-_SETTINGS: Final = suite.Settings(
-    repetitions=5, effort=timing.Effort(batches=20, repeat=5_000, single=4_000)
-)
+_SETTINGS: Final = suite.Settings(repetitions=5, effort=timing.Effort(batches=20, repeat=5_000, single=4_000))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@
  * Gives the packet that the run before has changed its length and its bytes
  * again, puts a random address into it, and tail-calls the program under test.
  * The *_base programs do the same and tail-call an empty program: the difference
- * is the program's own time, and that of giving back the length, which has
- * programs to be timed by. Tail calls with a constant index are direct jumps once
+ * is the program's own time, and that of giving back the length; what that is,
+ * other programs here are timed for. Tail calls with a constant index are direct jumps once
  * the slot is filled.
  */
 #include <linux/bpf.h>
@@ -133,29 +133,36 @@ int mzb_tc_empty(struct __sk_buff *skb __attribute__((unused)))
 	return TC_ACT_OK;
 }
 
+#define ROOM 50
+#define ETH_LEN 14
+#define ENCAP                                                                                    \
+	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | \
+	 BPF_F_ADJ_ROOM_ENCAP_L2(ETH_LEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
+#define ADJUST(bytes, flags) bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_MAC, flags)
+#define PLAIN BPF_F_ADJ_ROOM_FIXED_GSO
+
 /*
- * What giving back the length costs: each of these is mzb_tc_both and STEPS - 1 times more one of the two. What
- * it costs does not depend on how many bytes it is.
+ * What the harness adds to a run: each of the next three is mzb_tc_both and STEPS - 1 times more of one thing.
+ * What that costs does not depend on how many bytes it is.
  */
 #define STEPS 8
 #define STEP 4
-#define ADJUST(bytes) bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)
 
 SEC("tc")
 int mzb_tc_both(struct __sk_buff *skb)
 {
-	ADJUST(STEPS * STEP);
-	ADJUST(-STEPS * STEP);
+	ADJUST(STEPS * STEP, PLAIN);
+	ADJUST(-STEPS * STEP, PLAIN);
 	return TC_ACT_OK;
 }
 
 SEC("tc")
 int mzb_tc_take(struct __sk_buff *skb)
 {
-	ADJUST(STEPS * STEP);
+	ADJUST(STEPS * STEP, PLAIN);
 #pragma unroll
 	for (int i = 0; i < STEPS; i++)
-		ADJUST(-STEP);
+		ADJUST(-STEP, PLAIN);
 	return TC_ACT_OK;
 }
 
@@ -164,29 +171,48 @@ int mzb_tc_put(struct __sk_buff *skb)
 {
 #pragma unroll
 	for (int i = 0; i < STEPS; i++)
-		ADJUST(STEP);
-	ADJUST(-STEPS * STEP);
+		ADJUST(STEP, PLAIN);
+	ADJUST(-STEPS * STEP, PLAIN);
 	return TC_ACT_OK;
+}
+
+/* Refused in all runs but the first, as the packet is a tunnel's then. */
+SEC("tc")
+int mzb_tc_refused(struct __sk_buff *skb)
+{
+#pragma unroll
+	for (int i = 0; i < STEPS - 1; i++)
+		ADJUST(ROOM, ENCAP);
+	ADJUST(STEPS * STEP, PLAIN);
+	ADJUST(-STEPS * STEP, PLAIN);
+	return TC_ACT_OK;
+}
+
+/* The difference of these two on fresh packets is what no run after the first does. */
+SEC("tc")
+int mzb_tc_told(struct __sk_buff *skb)
+{
+	return ADJUST(ROOM, ENCAP) ? TC_ACT_SHOT : TC_ACT_OK;
+}
+
+SEC("tc")
+int mzb_tc_untold(struct __sk_buff *skb)
+{
+	return ADJUST(ROOM, PLAIN) ? TC_ACT_SHOT : TC_ACT_OK;
 }
 
 /*
  * What no program that encapsulates can do without, and nothing else: the room for 50 bytes, the bytes, and the
  * redirect with a next hop. Where this ends, a program's own work begins. As the programs do, it makes room
- * without telling of a tunnel where the packet is one already: all runs after the first.
+ * without telling of a tunnel where the packet is one already.
  */
-#define ROOM 50
-#define ETH_LEN 14
-#define ENCAP                                                                                    \
-	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | \
-	 BPF_F_ADJ_ROOM_ENCAP_L2(ETH_LEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
-
 SEC("tc")
 int mzb_tc_floor(struct __sk_buff *skb)
 {
 	struct bpf_redir_neigh hop;
 	__u16 *word;
 
-	if (bpf_skb_adjust_room(skb, ROOM, BPF_ADJ_ROOM_MAC, ENCAP) && ADJUST(ROOM))
+	if (ADJUST(ROOM, ENCAP) && ADJUST(ROOM, PLAIN))
 		return TC_ACT_SHOT;
 	word = (void *)(long)skb->data + ETH_LEN;
 	if ((void *)word + ROOM > (void *)(long)skb->data_end)

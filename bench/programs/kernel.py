@@ -32,8 +32,8 @@ _RECIPE: Final = np.dtype(
         ("frame", "u1", (_FRAME_BYTES,)),
     ]
 )
-UNDO_STEPS: Final = 8
-"""STEPS of harness.bpf.c."""
+MORE: Final = 7
+"""STEPS - 1 of harness.bpf.c."""
 _SLOT_PROGRAM: Final = 0
 _SLOT_EMPTY: Final = 1
 _INSTRUCTION_BYTES: Final = 8
@@ -46,12 +46,15 @@ class Harness:
         self.timed = handle.program(f"mzb_{hook}")
         self.base = handle.program(f"mzb_{hook}_base")
         self.empty = handle.program(f"mzb_{hook}_empty")
-        self.undo: dict[cases.Method, tuple[programs.Program, programs.Program]] = {}
-        """By method, two programs; the second gives back the length STEPS - 1 times more often."""
+        self.both: programs.Program | None = None
+        self.more: dict[cases.Method, tuple[programs.Program, ...]] = {}
+        """By method, programs that do as `both`, and MORE times what the harness adds to a run."""
         if hook == "tc":
-            self.floor = handle.program("mzb_tc_floor")
-            both, take, put = (handle.program(f"mzb_tc_{name}") for name in ("both", "take", "put"))
-            self.undo = {cases.Method.UNWRAPPED: (both, take), cases.Method.WRAPPED: (both, put)}
+            self.floor, self.both, take, put, refused, self.told, self.untold = (
+                handle.program(f"mzb_tc_{name}")
+                for name in ("floor", "both", "take", "put", "refused", "told", "untold")
+            )
+            self.more = {cases.Method.UNWRAPPED: (take, refused), cases.Method.WRAPPED: (put,)}
         self._recipe = recipe
         self._slots = handle.map(f"mzb_{hook}_slots", key=layout.U32, value=layout.U32)
         self._put(_SLOT_EMPTY, self.empty)
@@ -61,7 +64,7 @@ class Harness:
         recipe = np.zeros(1, dtype=_RECIPE)
         row = recipe[0]
         row["restore"] = len(case.frame) >= _FRAME_BYTES
-        row["length"] = len(case.frame) if case.method in self.undo else 0
+        row["length"] = len(case.frame) if case.method in self.more else 0
         row["offset"] = case.offset
         row["first"], row["count"], row["seed"] = tables.FIRST, addresses, 88172645463325252
         head = np.frombuffer(case.frame[:_FRAME_BYTES], dtype="u1")

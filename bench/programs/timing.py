@@ -81,23 +81,35 @@ class Clock:
         """The program in the harness, which is prepared, and all that is to be subtracted: within a fraction
         of a second, so that what the machine does to one it does to all."""
         harness = self._loaded.harness(case.program)
-        undo = harness.undo.get(case.method, ())
-        timed, base, empty, *undone = self._run(
+        more = harness.more.get(case.method, ())
+        timed, base, empty, *others = self._run(
             case.frame,
-            (harness.timed, harness.base, harness.empty, *undo),
+            (harness.timed, harness.base, harness.empty, *((harness.both, *more) if more else ())),
             batches=self._effort.batches,
             repeat=self._effort.repeat,
             draw=draw,
         )
-        given_back = [0.0] * len(timed)
-        if undone:
-            once, often = undone
-            given_back = [(b - a) / (kernel.UNDO_STEPS - 1) for a, b in zip(once, often, strict=True)]
-        ns = [t - b - g + e for t, b, g, e in zip(timed, base, given_back, empty, strict=True)]
+        added = [0.0] * len(timed)
+        if more:
+            both, *often = others
+            missing = self._telling(case) if case.method is cases.Method.UNWRAPPED else 0.0
+            added = [
+                sum(each - once for each in times) / kernel.MORE - missing
+                for once, *times in zip(both, *often, strict=True)
+            ]
+        ns = [t - b - a + e for t, b, a, e in zip(timed, base, added, empty, strict=True)]
         return Taken(
             ns=statistics.median(ns),
             ratio=statistics.median(n / e for n, e in zip(ns, empty, strict=True)),
         )
+
+    def _telling(self, case: cases.Case) -> float:
+        """What it costs to tell the kernel of a tunnel, which only the first run on a packet does."""
+        harness = self._loaded.harness(case.program)
+        told, untold = self._run(
+            case.frame, (harness.told, harness.untold), batches=self._effort.single, repeat=1
+        )
+        return statistics.median(a - b for a, b in zip(told, untold, strict=True))
 
     def _one_by_one(self, case: cases.Case, draw: tuple[int, int]) -> Taken:
         pair = (self._loaded.program(case.program), self._loaded.harness(case.program).empty)
