@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts of the machine that numbers depend on, and how busy its processors are."""
+"""Facts of the machine that numbers depend on."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pathlib
 import platform
 import subprocess
 
 _CPU_MODEL = "model name"
-# Columns of the first line of /proc/stat, proc(5): user nice system idle iowait irq softirq steal.
-_BUSY_COLUMNS = (0, 1, 2, 5, 6)
-_STEAL_COLUMN = 7
 
 # What is asked for its version, and how.
 _TOOLS: dict[str, tuple[str, ...]] = {
@@ -41,25 +37,6 @@ def facts() -> dict[str, object]:
         "load_average_before": os.getloadavg(),
         "versions": {name: version for name, argv in _TOOLS.items() if (version := _version(argv))},
     }
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CpuTime:
-    """Processor seconds since boot, all processors together."""
-
-    busy: float
-    steal: float
-
-    def __sub__(self, other: CpuTime) -> CpuTime:
-        return CpuTime(busy=self.busy - other.busy, steal=self.steal - other.steal)
-
-
-def cpu_time() -> CpuTime:
-    """From /proc/stat: the kernel's work for a packet is in no process's time."""
-    line = pathlib.Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0]
-    ticks = [int(field) for field in line.split()[1:]]
-    hertz = os.sysconf("SC_CLK_TCK")
-    return CpuTime(busy=sum(ticks[i] for i in _BUSY_COLUMNS) / hertz, steal=ticks[_STEAL_COLUMN] / hertz)
 
 
 def _cpu_model() -> str:

@@ -14,19 +14,20 @@ import json
 from collections.abc import Mapping
 
 from bench import tools
-from bench.core import command, machine, samples, scheduling, world
+from bench.core import command, samples, scheduling, world
 from bench.path import topology
 from mizar import errors
 
 _CLIENT_CPUS = "0"
 _SERVER_CPUS = "1"
-_IPERF_PORT = 5201
+_BULK_PORT = 5201
 _LATENCY_PORT = 5202
 _CONNECT_PORT = 5203
 _UDP_PORT = 5204
 _ECHO_PORT = 5205
+_IPERF_PORT = 5206
 
-TCP_PORTS = (_IPERF_PORT, _LATENCY_PORT, _CONNECT_PORT)
+TCP_PORTS = (_BULK_PORT, _LATENCY_PORT, _CONNECT_PORT, _IPERF_PORT)
 UDP_PORTS = (_UDP_PORT, _ECHO_PORT)
 
 _UDP_BYTES = 64
@@ -57,6 +58,7 @@ def open_station(owner: world.World, ends: topology.Ends) -> Station:
     """Start the servers, wait until they listen, and pass one packet each way."""
     station = Station(owner=owner, ends=ends)
     for argv, port, protocol in (
+        ([tools.path("tcp_bulk"), "serve", str(_BULK_PORT)], _BULK_PORT, "tcp"),
         (["iperf3", "--server", "--bind", ends.address, "--port", str(_IPERF_PORT)], _IPERF_PORT, "tcp"),
         (
             [*scheduling.REAL_TIME, tools.path("round_trips"), "serve", str(_LATENCY_PORT)],
@@ -79,9 +81,26 @@ def open_station(owner: world.World, ends: topology.Ends) -> Station:
     return station
 
 
-def tcp_bulk(station: Station, seconds: float) -> dict[str, float]:
-    """One TCP flow as fast as it goes."""
-    before = machine.cpu_time()
+def tcp_bulk(stations: Mapping[str, Station], seconds: float) -> dict[str, dict[str, float]]:
+    """One TCP flow as fast as it goes: bytes acknowledged.
+
+    All stations in turns, `seconds` for each; figures by the stations' names.
+    """
+    text = command.run(
+        [tools.path("tcp_bulk"), *command.words(f"measure {_BULK_PORT} {seconds:g}"), *_ends(stations)],
+        place=command.Place(cpus=_CLIENT_CPUS),
+        timeout=4 * seconds * len(stations) + _SLACK_SECONDS,
+    )
+    columns = json.loads(text)
+    rows = zip(stations, *(columns[name] for name in ("bytes", "seconds", "busy", "sent")), strict=True)
+    return {
+        name: {"tcp_gbps": carried * 8e-9 / time, "tcp_cpu": busy / (sent * 8e-9)}
+        for name, carried, time, busy, sent in rows
+    }
+
+
+def iperf(station: Station, seconds: float) -> dict[str, float]:
+    """One TCP flow as iperf3 has it: bytes that the receiver counted."""
     text = command.run(
         command.words(
             f"iperf3 --client {station.ends.target} --port {_IPERF_PORT} --time {seconds:g} --json"
@@ -89,10 +108,8 @@ def tcp_bulk(station: Station, seconds: float) -> dict[str, float]:
         place=station.client,
         timeout=seconds + _SLACK_SECONDS,
     )
-    used = machine.cpu_time() - before
     received = json.loads(text)["end"]["sum_received"]
-    gigabits = received["bytes"] * 8 / 1e9
-    return {"tcp_gbps": gigabits / received["seconds"], "tcp_cpu": used.busy / gigabits}
+    return {"iperf_gbps": received["bytes"] * 8e-9 / received["seconds"]}
 
 
 def udp_rate(stations: Mapping[str, Station], seconds: float) -> dict[str, dict[str, float]]:

@@ -34,9 +34,22 @@ _RECIPE: Final = np.dtype(
 )
 MORE: Final = 7
 """STEPS - 1 of harness.bpf.c."""
+_CHANGES_LENGTH: Final = (cases.Method.UNWRAPPED, cases.Method.WRAPPED)
 _SLOT_PROGRAM: Final = 0
 _SLOT_EMPTY: Final = 1
 _INSTRUCTION_BYTES: Final = 8
+
+
+class Aside:
+    """Programs of harness.bpf.c for what is timed beside a program that changes the packet's length."""
+
+    def __init__(self, handle: libbpf.Object) -> None:
+        self.floor, self.both, take, put, refused, self.told, self.untold = (
+            handle.program(f"mzb_tc_{name}")
+            for name in ("floor", "both", "take", "put", "refused", "told", "untold")
+        )
+        self.more = {cases.Method.UNWRAPPED: (take, refused), cases.Method.WRAPPED: (put,)}
+        """By method: as `both`, and MORE times what the harness adds to a run."""
 
 
 class Harness:
@@ -46,15 +59,7 @@ class Harness:
         self.timed = handle.program(f"mzb_{hook}")
         self.base = handle.program(f"mzb_{hook}_base")
         self.empty = handle.program(f"mzb_{hook}_empty")
-        self.both: programs.Program | None = None
-        self.more: dict[cases.Method, tuple[programs.Program, ...]] = {}
-        """By method, programs that do as `both`, and MORE times what the harness adds to a run."""
-        if hook == "tc":
-            self.floor, self.both, take, put, refused, self.told, self.untold = (
-                handle.program(f"mzb_tc_{name}")
-                for name in ("floor", "both", "take", "put", "refused", "told", "untold")
-            )
-            self.more = {cases.Method.UNWRAPPED: (take, refused), cases.Method.WRAPPED: (put,)}
+        self.aside = Aside(handle) if hook == "tc" else None
         self._recipe = recipe
         self._slots = handle.map(f"mzb_{hook}_slots", key=layout.U32, value=layout.U32)
         self._put(_SLOT_EMPTY, self.empty)
@@ -64,7 +69,7 @@ class Harness:
         recipe = np.zeros(1, dtype=_RECIPE)
         row = recipe[0]
         row["restore"] = len(case.frame) >= _FRAME_BYTES
-        row["length"] = len(case.frame) if case.method in self.more else 0
+        row["length"] = len(case.frame) if case.method in _CHANGES_LENGTH else 0
         row["offset"] = case.offset
         row["first"], row["count"], row["seed"] = tables.FIRST, addresses, 88172645463325252
         head = np.frombuffer(case.frame[:_FRAME_BYTES], dtype="u1")

@@ -54,14 +54,16 @@ class Clock:
         return statistics.median(times)
 
     def floor(self, like: cases.Case) -> Taken:
-        """What the kernel's helpers take to encapsulate and redirect the frame of a case, and as it is timed."""
+        """What the kernel's helpers take to encapsulate and redirect the frame of a case, timed as it is."""
         harness = self._loaded.harness(like.program)
-        harness.prepare(like, harness.floor, addresses=1)
+        assert harness.aside is not None
+        harness.prepare(like, harness.aside.floor, addresses=1)
         return self._in_turns(like, (0, 1))
 
     def time(self, case: cases.Case, *, rows: int) -> Taken:
-        """What the program takes, an empty program's loop included. KernelError if a run left by another exit.
+        """What the program takes, an empty program's loop included.
 
+        KernelError if a run left by another exit.
         Destinations are drawn from the first `rows` rows of the table that grows.
         """
         addresses = case.addresses(rows) if rows > 1 else 1
@@ -81,21 +83,22 @@ class Clock:
         """The program in the harness, which is prepared, and all that is to be subtracted: within a fraction
         of a second, so that what the machine does to one it does to all."""
         harness = self._loaded.harness(case.program)
-        more = harness.more.get(case.method, ())
+        aside: tuple[programs.Program, ...] = ()
+        if harness.aside is not None and case.method in harness.aside.more:
+            aside = (harness.aside.both, *harness.aside.more[case.method])
         timed, base, empty, *others = self._run(
             case.frame,
-            (harness.timed, harness.base, harness.empty, *((harness.both, *more) if more else ())),
+            (harness.timed, harness.base, harness.empty, *aside),
             batches=self._effort.batches,
             repeat=self._effort.repeat,
             draw=draw,
         )
         added = [0.0] * len(timed)
-        if more:
-            both, *often = others
+        if others:
             missing = self._telling(case) if case.method is cases.Method.UNWRAPPED else 0.0
             added = [
                 sum(each - once for each in times) / kernel.MORE - missing
-                for once, *times in zip(both, *often, strict=True)
+                for once, *times in zip(*others, strict=True)
             ]
         ns = [t - b - a + e for t, b, a, e in zip(timed, base, added, empty, strict=True)]
         return Taken(
@@ -105,9 +108,10 @@ class Clock:
 
     def _telling(self, case: cases.Case) -> float:
         """What it costs to tell the kernel of a tunnel, which only the first run on a packet does."""
-        harness = self._loaded.harness(case.program)
+        aside = self._loaded.harness(case.program).aside
+        assert aside is not None
         told, untold = self._run(
-            case.frame, (harness.told, harness.untold), batches=self._effort.single, repeat=1
+            case.frame, (aside.told, aside.untold), batches=self._effort.single, repeat=1
         )
         return statistics.median(a - b for a, b in zip(told, untold, strict=True))
 

@@ -18,6 +18,7 @@ _PEER = "routed.nft"
 
 
 _QUICK = dataclasses.replace(suite.QUICK, repetitions=2)
+_FULL = dataclasses.replace(suite.FULL, iperf_seconds=0)
 
 
 def _targets(wires: Sequence[topology.Wire]) -> Iterator[targets.Target]:
@@ -40,7 +41,7 @@ def _targets(wires: Sequence[topology.Wire]) -> Iterator[targets.Target]:
 def measure(*, quick: bool) -> results.Result:
     wires = (topology.Wire.GSO,) if quick else tuple(topology.Wire)
     return suite.run(
-        _QUICK if quick else suite.FULL,
+        _QUICK if quick else _FULL,
         wires=wires,
         chosen=networks.SERVICES,
         suite="services",

@@ -13,7 +13,8 @@
  * NAMESPACE is the path of a network namespace. Prints one JSON object: "ns", which
  * has the round trips of each path in the order of the arguments.
  */
-#define _GNU_SOURCE
+#include "tool.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,8 +27,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "tool.h"
 
 enum {
 	MAX_BYTES = 1024,
@@ -80,12 +79,8 @@ static void answer_all(int s)
 
 static _Noreturn void serve(int port)
 {
-	struct sockaddr_in self = { .sin_family = AF_INET, .sin_port = htons(port) };
-	int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	int listener = listen_on(port);
 
-	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(listener, (void *)&self, sizeof(self)) || listen(listener, 1))
-		die("listen");
 	for (;;) {
 		int s = accept(listener, NULL, NULL);
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * tool.h - what the tools share: how one ends, what time it is, reaching a server
- * from another network namespace, and taking turns.
+ * tool.h - what the tools share: how one ends, what time it is and how long the
+ * machine has worked, reaching a server from another network namespace, and taking
+ * turns.
  */
 #ifndef BENCH_TOOL_H
 #define BENCH_TOOL_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +33,31 @@ static inline uint64_t now_ns(void)
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+/* Seconds that all processors have worked since boot: the first line of /proc/stat, proc(5). */
+static inline double busy_seconds(void)
+{
+	unsigned long long user, nice, system, idle, iowait, irq, softirq;
+	FILE *stat = fopen("/proc/stat", "r");
+
+	if (!stat || fscanf(stat, "cpu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle,
+			    &iowait, &irq, &softirq) != 7)
+		die("read /proc/stat");
+	fclose(stat);
+	return (double)(user + nice + system + irq + softirq) / sysconf(_SC_CLK_TCK);
+}
+
+/* A socket that takes connections one after the other. */
+static inline int listen_on(int port)
+{
+	struct sockaddr_in self = { .sin_family = AF_INET, .sin_port = htons(port) };
+	int s = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+
+	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(s, (void *)&self, sizeof(self)) || listen(s, 1))
+		die("listen");
+	return s;
 }
 
 /* A connected socket of @type, SOCK_STREAM or SOCK_DGRAM, in the namespace at path @netns, where the caller is then. */

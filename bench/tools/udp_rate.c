@@ -18,7 +18,8 @@
  * in the order of the arguments, how long it sent and the time that all processors
  * worked meanwhile and until the next path's turn.
  */
-#define _GNU_SOURCE
+#include "tool.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,8 +31,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "tool.h"
 
 enum {
 	BATCH = 64,
@@ -101,23 +100,10 @@ static int receive(int port)
 	return packets ? 0 : 1;
 }
 
-/* Seconds that all processors have worked since boot: the first line of /proc/stat, proc(5). */
-static double busy(void)
-{
-	unsigned long long user, nice, system, idle, iowait, irq, softirq;
-	FILE *stat = fopen("/proc/stat", "r");
-
-	if (!stat || fscanf(stat, "cpu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle,
-			    &iowait, &irq, &softirq) != 7)
-		die("read /proc/stat");
-	fclose(stat);
-	return (double)(user + nice + system + irq + softirq) / sysconf(_SC_CLK_TCK);
-}
-
 static void take_turn(struct path *path)
 {
 	struct timespec drain = { .tv_nsec = DRAIN_MS * 1000000L };
-	double before = busy(), start = now(), end;
+	double before = busy_seconds(), start = now(), end;
 
 	do {
 		/* A full queue and a port not yet bound are losses like any other. */
@@ -127,7 +113,7 @@ static void take_turn(struct path *path)
 	} while (end - start < TURN_MS / 1e3);
 	path->seconds += end - start;
 	nanosleep(&drain, NULL);
-	path->busy += busy() - before;
+	path->busy += busy_seconds() - before;
 }
 
 static void print(const struct path *paths, int n)
