@@ -48,7 +48,7 @@ class Settings:
 
 
 QUICK = Settings(
-    repetitions=3, bulk_seconds=0.75, iperf_seconds=0, latency_seconds=1, seconds=0.5, rounds=200
+    repetitions=3, bulk_seconds=0.5, iperf_seconds=0, latency_seconds=1, seconds=0.5, rounds=200
 )
 FULL = Settings(repetitions=7, bulk_seconds=2, iperf_seconds=2, latency_seconds=2, seconds=1, rounds=1000)
 

@@ -41,7 +41,7 @@ class Settings:
     effort: timing.Effort
 
 
-QUICK: Final = Settings(repetitions=3, effort=timing.Effort(batches=6, repeat=6_000, single=4_000))
+QUICK: Final = Settings(repetitions=3, effort=timing.Effort(batches=5, repeat=6_000, single=2_000))
 FULL: Final = Settings(repetitions=7, effort=timing.Effort(batches=30, repeat=7_000, single=10_000))
 
 
