@@ -47,10 +47,8 @@ class Settings:
     rounds: int
 
 
-QUICK = Settings(
-    repetitions=3, bulk_seconds=0.5, iperf_seconds=0, latency_seconds=1, seconds=0.5, rounds=200
-)
-FULL = Settings(repetitions=7, bulk_seconds=2, iperf_seconds=2, latency_seconds=2, seconds=1, rounds=1000)
+QUICK = Settings(repetitions=3, bulk_seconds=0.5, iperf_seconds=0, latency_seconds=1, seconds=0.5, rounds=200)
+FULL = Settings(repetitions=7, bulk_seconds=1, iperf_seconds=1, latency_seconds=2, seconds=1, rounds=1000)
 
 _Tool = Callable[[tools.Station, Settings], Mapping[str, float]]
 _STEADY: tuple[_Tool, ...] = (

@@ -32,7 +32,10 @@ LIMITS: Final = {
 LIMITS_EMPTY: Final = 24.0
 """Nanoseconds of an empty program where the limits are from; elsewhere limits are multiples of it."""
 FLAT: Final = 1.4
-_LATENCY_KIB: Final = (256, 1024, 4096, 16384, 131072)
+_LATENCY_KIB: Final = (256, 640, 1024, 4096, 16384, 131072)
+"""10^4 rows are at least 625 KiB of cache lines, 10^6 are 61 MiB."""
+_PACE_NS: Final = 200
+"""About as much lies between two look-ups."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Settings:
 
 
 QUICK: Final = Settings(repetitions=3, effort=timing.Effort(batches=5, repeat=6_000, single=2_000))
-FULL: Final = Settings(repetitions=7, effort=timing.Effort(batches=30, repeat=7_000, single=10_000))
+FULL: Final = Settings(repetitions=7, effort=timing.Effort(batches=12, repeat=7_000, single=5_000))
 
 
 def measure(*, quick: bool) -> results.Result:
@@ -68,9 +71,7 @@ def run(settings: Settings, *, rows: Sequence[int], names: Sequence[str] = ()) -
             "titles": {case.name: case.title for case in chosen},
         },
     )
-    result.settings["memory_latency_ns"] = latency = memory_latency()
-    loads = ", ".join(f"{ns:g} ns in {int(kib) / 1024:g} MiB" for kib, ns in latency.items())
-    result.notes.append(f"a load that depends on the last takes {loads}: the least that a random key adds")
+    result.settings["memory_latency_ns"] = {pace: _memory_latency(pace, result) for pace in (0, _PACE_NS)}
     growing = [case for case in chosen if case.grows]
     others = [case for case in chosen if not case.grows]
     with world.World() as owner:
@@ -94,11 +95,14 @@ def run(settings: Settings, *, rows: Sequence[int], names: Sequence[str] = ()) -
     return result
 
 
-def memory_latency() -> dict[str, float]:
-    """Nanoseconds of a dependent load, by the size in KiB of what is read at random."""
-    sizes = [str(size) for size in _LATENCY_KIB]
-    text = command.run([tools.path("memory_latency"), *sizes], place=command.Place(cpus="1"))
+def _memory_latency(pace: int, result: results.Result) -> dict[str, float]:
+    """Nanoseconds of a dependent load, by the size in KiB of what is read at random, `pace` ns between two."""
+    argv = [tools.path("memory_latency"), str(pace), *map(str, _LATENCY_KIB)]
+    text = command.run(argv, place=command.Place(cpus="1"))
     found: dict[str, float] = json.loads(text)
+    loads = ", ".join(f"{ns:g} ns in {int(kib) / 1024:g} MiB" for kib, ns in found.items())
+    when = f"{pace} ns after it" if pace else "at once"
+    result.notes.append(f"a load that depends on the last, {when}, takes {loads}")
     return found
 
 

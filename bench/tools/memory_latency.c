@@ -7,7 +7,11 @@
  * least that a look-up of a random key in a table of that size can cost. Huge
  * pages, as in the kernel's own mapping of memory.
  *
- *   memory_latency KIB...     prints {"KIB": ns, ...}
+ * With PACE_NS nanoseconds of arithmetic between two loads, as there are between two
+ * look-ups of a program: a line is asked for again only after so many times longer,
+ * and others who use the same cache have put it out by then.
+ *
+ *   memory_latency PACE_NS KIB...     prints {"KIB": ns, ...}: of the loads alone
  */
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -16,7 +20,9 @@
 #include <sys/mman.h>
 #include <time.h>
 
-enum { LINE = 64, LOADS = 2000000 };
+enum { LINE = 64, LOADS = 1000000, PROBE = 100000 };
+
+static volatile uintptr_t nothing;
 
 static uint64_t draw(void)
 {
@@ -60,24 +66,41 @@ static void **chain(size_t lines)
 	return (void **)memory;
 }
 
+/* Nanoseconds a load, with @steps of arithmetic that need its result before the next can begin. */
+static double walk(void **at, int loads, unsigned int steps)
+{
+	uintptr_t zero = nothing;
+	uint64_t start = now();
+
+	for (int n = 0; n < loads; n++) {
+		uintptr_t value;
+
+		at = *at;
+		value = (uintptr_t)at;
+		for (unsigned int step = 0; step < steps; step++)
+			value = value * 0x9e3779b97f4a7c15ull + 1;
+		at = (void **)((uintptr_t)at + (value & zero));
+	}
+	nothing = (uintptr_t)at & zero;
+	return (double)(now() - start) / loads;
+}
+
 int main(int argc, char **argv)
 {
+	void **near = chain(1);
+	double pace = argc > 1 ? atof(argv[1]) : 0, idle = walk(near, PROBE, 0);
+	double step = (walk(near, PROBE, 100) - idle) / 100;
+	unsigned int steps = pace / step;
+
 	printf("{");
-	for (int i = 1; i < argc; i++) {
+	for (int i = 2; i < argc; i++) {
 		size_t lines = strtoul(argv[i], NULL, 10) * 1024 / LINE;
-		void **first = chain(lines), **at = first;
-		uint64_t start;
+		void **first = chain(lines);
 
 		/* Once around the caches before the clock starts. */
-		for (size_t n = 0; n < lines; n++)
-			at = *at;
-		start = now();
-		for (int n = 0; n < LOADS; n++)
-			at = *at;
-		printf("%s\"%s\": %.1f", i > 1 ? ", " : "", argv[i], (double)(now() - start) / LOADS);
-		/* Without a use of it the loop would be nothing. */
-		if (at == NULL)
-			return 1;
+		walk(first, lines, 0);
+		printf("%s\"%s\": %.1f", i > 2 ? ", " : "", argv[i],
+		       walk(first, LOADS, steps) - walk(near, LOADS, steps) + idle);
 		munmap(first, lines * LINE);
 	}
 	printf("}\n");
