@@ -96,7 +96,7 @@ def run(settings: Settings, *, rows: Sequence[int], names: Sequence[str] = ()) -
 
 
 def _memory_latency(pace: int, result: results.Result) -> dict[str, float]:
-    """Nanoseconds of a dependent load, by the size in KiB of what is read at random, `pace` ns between two."""
+    """Nanoseconds of a dependent load by KiB of what is read at random, with `pace` ns between two loads."""
     argv = [tools.path("memory_latency"), str(pace), *map(str, _LATENCY_KIB)]
     text = command.run(argv, place=command.Place(cpus="1"))
     found: dict[str, float] = json.loads(text)
