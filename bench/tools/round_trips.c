@@ -77,19 +77,6 @@ static void answer_all(int s)
 	close(s);
 }
 
-static _Noreturn void serve(int port)
-{
-	int listener = listen_on(port);
-
-	for (;;) {
-		int s = accept(listener, NULL, NULL);
-
-		if (s < 0)
-			die("accept");
-		answer_all(s);
-	}
-}
-
 static void note(struct path *path, uint64_t ns)
 {
 	if (path->n == path->room) {
@@ -155,7 +142,7 @@ static int measure(int port, double seconds, size_t bytes, char **ends, int n)
 int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "serve"))
-		serve(atoi(argv[2]));
+		serve_with(answer_all, atoi(argv[2]));
 	if (argc >= 7 && argc % 2 && !strcmp(argv[1], "measure"))
 		return measure(atoi(argv[2]), atof(argv[3]), strtoul(argv[4], NULL, 10), argv + 5, (argc - 5) / 2);
 	fprintf(stderr, "usage: round_trips serve PORT | measure PORT SECONDS BYTES NAMESPACE ADDRESS ...\n");

@@ -36,19 +36,11 @@ struct path {
 
 static char block[BLOCK];
 
-static _Noreturn void serve(int port)
+static void take_in(int s)
 {
-	int listener = listen_on(port);
-
-	for (;;) {
-		int s = accept(listener, NULL, NULL);
-
-		if (s < 0)
-			die("accept");
-		while (recv(s, block, sizeof(block), 0) > 0)
-			;
-		close(s);
-	}
+	while (recv(s, block, sizeof(block), 0) > 0)
+		;
+	close(s);
 }
 
 static uint64_t acknowledged(int s)
@@ -153,7 +145,7 @@ static int measure(int port, double seconds, char **ends, int n)
 int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "serve"))
-		serve(atoi(argv[2]));
+		serve_with(take_in, atoi(argv[2]));
 	if (argc >= 6 && argc % 2 == 0 && !strcmp(argv[1], "measure"))
 		return measure(atoi(argv[2]), atof(argv[3]), argv + 4, (argc - 4) / 2);
 	fprintf(stderr, "usage: tcp_bulk serve PORT | measure PORT SECONDS NAMESPACE ADDRESS ...\n");

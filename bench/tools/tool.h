@@ -48,8 +48,8 @@ static inline double busy_seconds(void)
 	return (double)(user + nice + system + irq + softirq) / sysconf(_SC_CLK_TCK);
 }
 
-/* A socket that takes connections one after the other. */
-static inline int listen_on(int port)
+/* Take one connection after the other, and give each to @use, which closes it. */
+static inline _Noreturn void serve_with(void (*use)(int s), int port)
 {
 	struct sockaddr_in self = { .sin_family = AF_INET, .sin_port = htons(port) };
 	int s = socket(AF_INET, SOCK_STREAM, 0), one = 1;
@@ -57,7 +57,13 @@ static inline int listen_on(int port)
 	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind(s, (void *)&self, sizeof(self)) || listen(s, 1))
 		die("listen");
-	return s;
+	for (;;) {
+		int accepted = accept(s, NULL, NULL);
+
+		if (accepted < 0)
+			die("accept");
+		use(accepted);
+	}
 }
 
 /* A connected socket of @type, SOCK_STREAM or SOCK_DGRAM, in the namespace at path @netns, where the caller is then. */
