@@ -18,7 +18,7 @@ _PEER = "routed.nft"
 
 
 _QUICK = dataclasses.replace(suite.QUICK, repetitions=2)
-_FULL = dataclasses.replace(suite.FULL, iperf_seconds=0)
+_FULL = dataclasses.replace(suite.FULL, iperf_seconds=0, repetitions=5)
 
 
 def _targets(wires: Sequence[topology.Wire]) -> Iterator[targets.Target]:
