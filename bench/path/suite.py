@@ -42,12 +42,14 @@ class Settings:
     bulk_seconds: float
     iperf_seconds: int
     """0: the networks are not measured by iperf3 too."""
-    latency_seconds: int
+    latency_seconds: float
     seconds: float
     rounds: int
 
 
-QUICK = Settings(repetitions=3, bulk_seconds=0.5, iperf_seconds=0, latency_seconds=1, seconds=0.5, rounds=200)
+QUICK = Settings(
+    repetitions=3, bulk_seconds=0.5, iperf_seconds=0, latency_seconds=0.7, seconds=0.5, rounds=200
+)
 FULL = Settings(repetitions=7, bulk_seconds=1, iperf_seconds=1, latency_seconds=2, seconds=1, rounds=1000)
 
 _Tool = Callable[[tools.Station, Settings], Mapping[str, float]]

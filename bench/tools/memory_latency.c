@@ -20,7 +20,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-enum { LINE = 64, LOADS = 1000000, PROBE = 100000 };
+enum { LINE = 64, LOADS = 400000, PROBE = 100000 };
 
 static volatile uintptr_t nothing;
 
