@@ -6,8 +6,8 @@
  * again, puts a random address into it, and tail-calls the program under test.
  * The *_base programs do the same and tail-call an empty program: the difference
  * is the program's own time, and that of giving back the length; what that is,
- * other programs here are timed for. Tail calls with a constant index are direct jumps once
- * the slot is filled.
+ * other programs here are timed for. Tail calls with a constant index are direct
+ * jumps once the slot is filled.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>

@@ -13,12 +13,9 @@
  *
  *   memory_latency PACE_NS KIB...     prints {"KIB": ns, ...}: of the loads alone
  */
-#define _GNU_SOURCE
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "tool.h"
+
 #include <sys/mman.h>
-#include <time.h>
 
 enum { LINE = 64, LOADS = 400000, PROBE = 100000 };
 
@@ -34,23 +31,14 @@ static uint64_t draw(void)
 	return x;
 }
 
-static uint64_t now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
-
 /* One cycle through all lines, by Sattolo's shuffle. */
 static void **chain(size_t lines)
 {
 	char *memory = mmap(NULL, lines * LINE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	size_t *order = malloc(lines * sizeof(*order));
 
-	if (memory == MAP_FAILED || !order) {
-		perror("memory_latency");
-		exit(1);
-	}
+	if (memory == MAP_FAILED || !order)
+		die("make room");
 	madvise(memory, lines * LINE, MADV_HUGEPAGE);
 	for (size_t i = 0; i < lines; i++)
 		order[i] = i;
@@ -70,7 +58,7 @@ static void **chain(size_t lines)
 static double walk(void **at, int loads, unsigned int steps)
 {
 	uintptr_t zero = nothing;
-	uint64_t start = now();
+	uint64_t start = now_ns();
 
 	for (int n = 0; n < loads; n++) {
 		uintptr_t value;
@@ -82,7 +70,7 @@ static double walk(void **at, int loads, unsigned int steps)
 		at = (void **)((uintptr_t)at + (value & zero));
 	}
 	nothing = (uintptr_t)at & zero;
-	return (double)(now() - start) / loads;
+	return (double)(now_ns() - start) / loads;
 }
 
 int main(int argc, char **argv)

@@ -185,7 +185,7 @@ class BucketTable:
 
     def _in_use(self) -> Part:
         """The part that programs look at; mapped anew if another process has made the table grow."""
-        if int(self._word[0]) != self._part.word:
+        if int(self._word[0]) != self._part.span.word:
             rung = self._rung()
             assert rung is not None
             self._part = self._map(self._ladder[rung])

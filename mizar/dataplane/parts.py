@@ -77,7 +77,6 @@ class Part:
 
     def __init__(self, array: maps.Map, span: Span, factor: np.uint64) -> None:
         self.span = span
-        self.word = span.word
         self._factor = factor
         rows = maps.mapped(array, first=span.first, count=span.size)
         self.keys: npt.NDArray[np.uint64] = rows["keys"]
