@@ -20,18 +20,6 @@
  */
 #include "tool.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
-
 enum {
 	BATCH = 64,
 	MAX_BYTES = 2048,
