@@ -28,6 +28,7 @@ clean_up() {
     ip netns del "$space"
   done
   rm -r "$state" /sys/fs/bpf/mizar/"$tag"-n[12]
+  rmdir --ignore-fail-on-non-empty /sys/fs/bpf/mizar
 }
 trap clean_up EXIT
 

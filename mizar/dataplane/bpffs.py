@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 from typing import Final
@@ -12,6 +13,7 @@ from mizar.dataplane import capi
 
 MOUNT_POINT: Final = pathlib.Path("/sys/fs/bpf")
 _MAGIC: Final = 0xCAFE4A11
+_TRIES: Final = 10
 
 capi.ffi.cdef(
     """
@@ -33,7 +35,7 @@ def ensure(path: pathlib.Path) -> None:
     if path.is_relative_to(MOUNT_POINT) and not _is_bpffs(MOUNT_POINT):
         _mount()
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make(path)
     except OSError as exc:
         hint = "bpffs allows no dot in a name" if "." in str(path) else f"{MOUNT_POINT} must be a bpffs"
         cause = os.strerror(exc.errno or 0).lower()
@@ -44,6 +46,15 @@ def ensure(path: pathlib.Path) -> None:
         raise errors.KernelError(
             f"make pin directory {path}: not on a bpffs (choose one below {MOUNT_POINT})"
         )
+
+
+def _make(path: pathlib.Path) -> None:
+    """Again if remove_empty() of another process took a directory above it meanwhile."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _mount() -> None:
@@ -61,3 +72,10 @@ def remove_tree(path: pathlib.Path) -> None:
         else:
             entry.unlink(missing_ok=True)
     path.rmdir()
+
+
+def remove_empty(path: pathlib.Path) -> None:
+    """Remove `path` and the directories above it, up to the first that is not empty or is a mount point."""
+    with contextlib.suppress(OSError):
+        for directory in (path, *path.parents):
+            directory.rmdir()

@@ -178,8 +178,7 @@ class KernelDataPlane:
             self._detach_all(role)
         self.close()
         bpffs.remove_tree(self._version)
-        with contextlib.suppress(OSError):  # another version's pins are there
-            self._root.rmdir()
+        bpffs.remove_empty(self._root)
 
     # ------------------------------------------------------------ how: loading
 

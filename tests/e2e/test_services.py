@@ -14,7 +14,8 @@ from tests.support import counters, netns, serving, tenants
 from tests.support.labs import NewTenant
 
 VIP = "10.0.1.100"
-_ASKED = 24
+_ASKED = 32
+"""Flows enough that none of two backends is left without one by chance: one run in 2 ** 31."""
 
 
 @contextlib.contextmanager
@@ -46,9 +47,9 @@ def tenant(lab_on_both: lab_module.Lab, new_tenant: NewTenant) -> tenants.Tenant
 def test_every_backend_gets_its_share_and_sees_the_client(tenant: tenants.Tenant) -> None:
     client = tenant.endpoint("a", "web", "h1", "10.0.1.2")
     with shop(tenant, ["h2", "h3", "h4"]):
-        found = asked(client, 60)
+        found = asked(client, 120)
         assert set(found) == {"b0", "b1", "b2"}
-        assert min(found.values()) >= 8
+        assert min(found.values()) >= 8  # 40 each, and 6 standard deviations below
         assert serving.ask(client, VIP, 80).client == client.address
 
 
@@ -140,7 +141,10 @@ def test_a_flow_that_starts_over_gets_the_same_backend(tenant: tenants.Tenant) -
     with contextlib.ExitStack() as up:
         for end in servers:
             up.enter_context(serving.udp(end, 53))
-        first = {port: serving.ask_udp(client, VIP, 53, source_port=port).name for port in range(4000, 4010)}
+        first = {
+            port: serving.ask_udp(client, VIP, 53, source_port=port).name
+            for port in range(4000, 4000 + _ASKED)
+        }
         assert len(set(first.values())) > 1
         tenant.lab.stop_agent(client.host, kill=True)
         tenant.lab.start_agent(client.host)
@@ -161,14 +165,14 @@ def test_a_new_backend_is_used_and_running_connections_stay(tenant: tenants.Tena
         )
         tenant.ready()
         with serving.tcp(new, 8080):
-            assert set(asked(client, 40)) == {"b0", "b9"}
+            assert set(asked(client)) == {"b0", "b9"}
             assert old.echoes()
 
 
 def test_a_draining_backend_keeps_its_connections_and_gets_no_new_ones(tenant: tenants.Tenant) -> None:
     client = tenant.endpoint("a", "web", "h1", "10.0.1.2")
     with shop(tenant, ["h2", "h3"]), contextlib.ExitStack() as held:
-        connections = [held.enter_context(serving.Connection(client, VIP, 80)) for _ in range(12)]
+        connections = [held.enter_context(serving.Connection(client, VIP, 80)) for _ in range(_ASKED)]
         assert {one.answer.name for one in connections} == {"b0", "b1"}
         tenant.scaled(
             "shop",
@@ -191,7 +195,8 @@ def test_udp_flows_stay_with_a_draining_backend_too(tenant: tenants.Tenant) -> N
     tenant.ready()
 
     def names(first: int) -> list[str]:
-        return [serving.ask_udp(client, VIP, 53, source_port=port).name for port in range(first, first + 10)]
+        own = range(first, first + _ASKED)
+        return [serving.ask_udp(client, VIP, 53, source_port=port).name for port in own]
 
     with contextlib.ExitStack() as up:
         for end in servers:
@@ -204,7 +209,7 @@ def test_udp_flows_stay_with_a_draining_backend_too(tenant: tenants.Tenant) -> N
         (bouncer,) = tenant.bouncers("web")
         since = counters.Since(tenant.lab)
         netns.until(
-            lambda: names(4000) == before and since.verdicts(bouncer)["redirected"] >= 10,
+            lambda: names(4000) == before and since.verdicts(bouncer)["redirected"] >= _ASKED,
             "all flows have asked again",
         )
         assert set(names(5000)) == {"u1"}
