@@ -49,9 +49,10 @@ def ensure(path: pathlib.Path) -> None:
 
 
 def _make(path: pathlib.Path) -> None:
-    """Again if remove_empty() of another process took a directory above it meanwhile."""
+    """Again if remove_empty() of another process took a directory above it meanwhile: mkdir then says that it
+    is not there, or that it is but is no directory."""
     for _ in range(_TRIES):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             return
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
