@@ -47,7 +47,7 @@ def call(
     to: target.Target, method: str, path: str, *, body: Json = None, timeout: float | None = 60.0
 ) -> Json:
     """The decoded answer; None for an empty one."""
-    with _answer(to, method, path, body=body, timeout=timeout) as response:
+    with _answer(to, method, path, body=body, timeout=timeout) as response, _our_errors(to, timeout):
         data = response.read()
     return json.loads(data) if data else None
 
@@ -56,9 +56,18 @@ def lines(to: target.Target, path: str, *, timeout: float | None) -> Iterator[Js
     """The decoded lines of an endless answer, until the server ends it. Raises TimeoutError when nothing
     was heard for `timeout` seconds."""
     with _answer(to, "GET", path, body=None, timeout=timeout) as response:
-        while line := response.readline():
+        while line := _next_line(response, to):
             if line.strip():
                 yield json.loads(line)
+
+
+def _next_line(response: http.client.HTTPResponse, to: target.Target) -> bytes:
+    try:
+        return response.readline()
+    except TimeoutError:
+        raise
+    except (OSError, http.client.HTTPException) as failure:
+        raise _failure(to, failure) from failure
 
 
 @contextlib.contextmanager
@@ -72,28 +81,36 @@ def _answer(
     )
     data = None if body is None else json.dumps(body).encode()
     try:
-        try:
+        with _our_errors(to, timeout):
             connection.request(method, path, body=data, headers={"Content-Type": "application/json"})
             response = connection.getresponse()
-        except TimeoutError as failure:
-            raise errors.UnavailableError(f"the API at {to} did not answer within {timeout:g} s") from failure
-        except (ConnectionError, FileNotFoundError, socket.gaierror) as failure:
-            raise _nobody(to, failure) from failure
-        except (OSError, http.client.HTTPException) as failure:
-            raise errors.UnavailableError(f"ask the API at {to}: {failure}") from failure
-        if response.status >= 300:
-            raise _refusal(response.status, response.read())
+            if response.status >= 300:
+                raise _refusal(response.status, response.read())
         yield response
     finally:
         connection.close()
 
 
-def _nobody(to: target.Target, failure: OSError) -> errors.UnavailableError:
-    if isinstance(failure, ConnectionResetError | BrokenPipeError | http.client.RemoteDisconnected):
-        return errors.UnavailableError(
-            f"the API at {to} closed the connection: the controller may be stopping"
-        )
-    return errors.UnavailableError(f"no controller answers at {to} ({failure.strerror}): {to.remedy}")
+@contextlib.contextmanager
+def _our_errors(to: target.Target, timeout: float | None) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as failure:
+        raise errors.UnavailableError(f"the API at {to} did not answer within {timeout:g} s") from failure
+    except (OSError, http.client.HTTPException) as failure:
+        raise _failure(to, failure) from failure
+
+
+def _failure(to: target.Target, failure: OSError | http.client.HTTPException) -> errors.UnavailableError:
+    """What ended the conversation, which is no refusal."""
+    match failure:
+        case ConnectionResetError() | BrokenPipeError() | http.client.IncompleteRead():
+            text = f"the API at {to} closed the connection: the controller may be stopping"
+        case ConnectionError() | FileNotFoundError() | socket.gaierror():
+            text = f"no controller answers at {to} ({failure.strerror}): {to.remedy}"
+        case _:
+            text = f"ask the API at {to}: {failure}"
+    return errors.UnavailableError(text)
 
 
 def _refusal(status: int, data: bytes) -> errors.MizarError:
